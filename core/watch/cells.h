@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+/* cells.h -- how metrics.c, meter.c and scrape.c share the registry. Nobody else includes
+ * it.
+ *
+ * Who writes what:
+ *   - struct metrics: whoever declares, under its lock; meters are pushed onto a list
+ * that only grows. A struct metric does not change once it is declared, except for
+ * `sets`.
+ *   - the tables of a struct meter: its own thread, under its lock, which a scrape takes
+ * to copy series pointers. Its own thread reads them without the lock.
+ *   - the cells of a struct series: the meter's own thread, with relaxed stores; a scrape
+ * reads them with relaxed loads. A scrape may so see a sum without its newest bucket.
+ */
+#ifndef WATCH_CELLS_H
+#define WATCH_CELLS_H
+
+#include "base/arena.h"
+#include "watch/metrics.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct metric {
+	struct metric_def def;
+	size_t index; /* its place in every meter */
+	_Atomic uint64_t
+		sets; /* how often a gauge was set, by any thread: orders the values */
+};
+
+struct metrics {
+	pthread_mutex_t lock;
+	struct metric **families;
+	size_t count;
+	size_t capacity;
+	struct arena texts; /* what the definitions point to */
+	struct metric *own[METRIC_ids];
+	_Atomic(struct meter *) meters;
+};
+
+struct meter {
+	struct meter *next;
+	struct metrics *metrics;
+	pthread_mutex_t lock;
+	struct family **families; /* by metric index; NULL: nothing recorded */
+	size_t family_count;
+};
+
+/* The series of one metric in one meter: a hash table with linear probing, at most half
+ * full. */
+struct family {
+	struct series **slots;
+	size_t mask;
+	size_t count; /* in slots */
+	struct series *overflow;
+};
+
+struct series {
+	struct metric *metric;
+	uint64_t hash;
+	struct slice *values;
+	_Atomic uint64_t set_order; /* gauge: 0 when it was never set */
+	_Atomic double value;	    /* histogram: the sum */
+	_Atomic uint64_t buckets[];
+};
+
+void meter_destroy(struct meter *meter);
+
+#endif
