@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT */
+/* request.h -- one request of the server, and its answer.
+ *
+ * A handler gets a struct http_request and answers it once. Between the two the client
+ * may leave: then the gone function runs, the request is dead and the handler forgets it
+ * (http_respond must not be called any more). A client that closes its writing half has
+ * left.
+ *
+ *     received --http_respond--> answered          (the pointer is invalid afterwards)
+ *     received --client leaves--> gone called      (the pointer is invalid afterwards)
+ *
+ * All slices live as long as the request. Header names come in lower case. Per request
+ * there is an arena (freed with it).
+ */
+#ifndef HTTP_REQUEST_H
+#define HTTP_REQUEST_H
+
+#include "base/arena.h"
+#include "base/clock.h"
+#include "base/fault.h"
+
+struct http_request;
+
+struct http_header {
+	struct slice name; /* lower case */
+	struct slice value;
+};
+
+struct slice http_request_method(const struct http_request *request);
+
+/* As sent, without the query; starts with '/'. */
+struct slice http_request_path(const struct http_request *request);
+
+/* Without '?'; empty when there is none. */
+struct slice http_request_query(const struct http_request *request);
+
+struct slice http_request_body(const struct http_request *request);
+
+/* Host. */
+struct slice http_request_authority(const struct http_request *request);
+
+/* The address of the client, as text. */
+struct slice http_request_peer(struct http_request *request);
+
+const char *http_request_protocol(const struct http_request *request); /* "1.1", "2" */
+struct mono http_request_began(const struct http_request *request);
+
+/* at NULL when absent. The first when there are several. host is here too;
+ * content-length, transfer-encoding, upgrade and expect are not: they say how the request
+ * was sent. */
+struct slice http_request_header(const struct http_request *request, struct slice name);
+size_t http_request_header_count(const struct http_request *request);
+struct http_header http_request_header_at(const struct http_request *request,
+					  size_t index);
+
+struct arena *http_request_arena(struct http_request *request);
+
+/* Called once, on the loop, when the client leaves before the answer. Other requests may
+ * be answered from inside it. */
+typedef void http_gone_fn(void *context);
+void http_request_on_gone(struct http_request *request, http_gone_fn *gone,
+			  void *context);
+
+/* Sends the answer and ends the request. Headers and body are copied. Content-Length,
+ * Date, Server and what belongs to the connection are set here; a header with a bad
+ * character in its name, or with CR, LF or NUL in its value, is left out. For HEAD, 204
+ * and 304 the body is not sent. A status outside 200 to 599 becomes 500. */
+void http_respond(struct http_request *request, int status,
+		  const struct http_header *headers, size_t header_count,
+		  struct slice body);
+
+/* A problem document (RFC 9457) for a failure: title, status, kind, detail, trace_id
+ * (empty: left out). */
+void http_respond_fault(struct http_request *request, const struct fault *why,
+			struct slice trace_id, const struct http_header *headers,
+			size_t header_count);
+
+#endif

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT */
+/* server_inside.h -- what the files of the server share: server, server_connection,
+ * request, refusal, websocket. Nobody else includes it.
+ *
+ *     connection:  idle --bytes--> receiving --whole request--> serving --answer
+ * written--> idle serving --websocket_accept--> websocket any state --closed by either
+ * side--> (freed)
+ *
+ * A request lives in its h2o_req_t's memory pool: h2o frees both when the answer is
+ * written, the stream is reset or the connection is closed, and tells us by a dispose
+ * function of the pool.
+ *
+ * h2o stops reading an HTTP/1 connection while its request is served, and so would not
+ * notice that the client leaves. The request therefore watches the socket itself, without
+ * reading from it (h2o's buffer holds the request and must not move): a peek tells the
+ * end of the stream from the next pipelined request. That also saves h2o from taking the
+ * socket out of epoll and back.
+ *
+ * Requests of HTTP/2 are handed over at the end of the turn: a client that opens streams
+ * only to reset them at once (CVE-2023-44487) has reset them by then.
+ */
+#ifndef HTTP_SERVER_INSIDE_H
+#define HTTP_SERVER_INSIDE_H
+
+#include "base/buf.h"
+#include "http/request.h"
+#include "http/server.h"
+#include "loop/loop.h"
+
+#include <h2o.h>
+
+struct websocket;
+
+struct http_server {
+	struct loop *loop;
+	struct http_server_config config; /* host is not kept */
+	h2o_globalconf_t h2o_config;
+	h2o_context_t h2o;
+	h2o_accept_ctx_t h2o_accept;
+	h2o_socket_t *listener; /* NULL when draining */
+	struct timer accept_again;
+	bool accepting;
+	unsigned port;
+	bool draining;
+	struct mono drained; /* when that began */
+	bool own_answer; /* h2o is sending an answer of ours, not one of its own */
+	bool inside_gone; /* h2o is freeing a request: nothing may be sent now */
+	struct list connections;
+	unsigned connection_count;
+	struct timer sweep;
+	struct list requests; /* neither answered nor gone */
+	unsigned in_flight; /* as many */
+	struct list arrivals; /* of HTTP/2, not handed over yet */
+	struct deferred arrive;
+	struct list lingers;
+	unsigned linger_count;
+};
+
+struct server_connection {
+	struct list member;
+	struct http_server *server;
+	h2o_socket_t *socket; /* h2o's; lives at least as long as this */
+	unsigned requests; /* that h2o holds, answered or not */
+	bool http2;
+	bool websocket;
+	struct http_request *watched; /* unanswered, its client is watched; or NULL */
+	bool cut; /* shut down by us: h2o will notice */
+	bool receiving; /* at the last sweep */
+	struct mono since; /* idle, or seen receiving, since */
+	int linger_fd; /* -1: no */
+};
+
+struct http_request {
+	struct list member; /* of server->requests */
+	struct list arrival; /* of server->arrivals */
+	struct http_server *server;
+	struct server_connection *connection;
+	h2o_req_t *h2o;
+	struct slice path;
+	struct slice query;
+	struct slice authority;
+	struct slice peer; /* at NULL: not asked for yet */
+	struct mono began;
+	struct arena arena;
+	http_gone_fn *gone; /* NULL: nobody wants to know */
+	void *gone_context;
+	bool answered;
+	bool watching;
+	struct slice body; /* of the answer, when it is sent later */
+	struct deferred send;
+};
+
+/* --- server.c ---------------------------------------------------------------------- */
+
+/* Unless there are too many connections, or it is draining. */
+void server_accept_start(struct http_server *server);
+
+/* --- server_connection.c ----------------------------------------------------------- */
+
+void server_connection_begin(struct http_server *server, h2o_socket_t *socket);
+
+/* Of the connection that this request came on. */
+struct server_connection *server_connection_of(h2o_req_t *h2o);
+
+/* Shuts the socket down; h2o notices in the next turn and closes it. */
+void server_connection_cut(struct server_connection *connection);
+
+/* Closes what has been idle or receiving for too long, or is idle while draining. */
+void server_connections_sweep(struct http_server *server);
+
+/* When h2o closes the socket, reads on for a while: closing with unread bytes would reset
+ * the connection, and the client might never see the answer. */
+void server_connection_linger(struct server_connection *connection);
+
+/* Ends all lingering. */
+void server_lingers_end(struct http_server *server);
+
+/* --- server_refusal.c -------------------------------------------------------------- */
+
+/* Makes problem documents of h2o's own answers, and tells config.refused of them. */
+void server_refusal_register(struct http_server *server, h2o_pathconf_t *path);
+
+/* The bytes of a problem document, in out. */
+void server_problem_write(struct buf *out, const struct fault *why,
+			  struct slice trace_id);
+
+/* --- request.c --------------------------------------------------------------------- */
+
+/* Takes a whole request from h2o: refuses it, or puts it into server->requests and gives
+ * it to the handler, now or (HTTP/2) at the end of the turn. */
+int server_on_request(h2o_handler_t *self, h2o_req_t *h2o);
+
+/* What server_on_request is registered with. */
+struct server_handler {
+	h2o_handler_t super;
+	struct http_server *server;
+};
+
+/* The request is answered from here on: forgets gone, leaves server->requests. */
+void server_request_answered(struct http_request *request);
+
+/* Calls gone, and answers with status in place of the handler. */
+void server_request_abandon(struct http_request *request, enum fault_kind kind,
+			    const char *detail);
+
+#endif
