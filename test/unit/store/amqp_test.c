@@ -1,0 +1,637 @@
+/* SPDX-License-Identifier: MIT */
+/* Publishing and consuming against a real RabbitMQ of the test's own. */
+#include "base/check.h"
+#include "loop/loop.h"
+#include "store/amqp.h"
+#include "watch/log.h"
+#include "watch/metrics.h"
+#include "watch/trace.h"
+
+#include "amqp_broker.h"
+
+#include <stdlib.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <cmocka.h>
+
+static struct amqp_broker broker;
+
+/* --- the ground: two loops on this thread, an observer for each thread of amqp
+ * ----------------- */
+
+struct lab {
+	struct log_hub *hub;
+	struct metrics *metrics;
+	struct observer observers[4]; /* two loops, publisher, consumer */
+	struct chaos chaos;
+	struct loop *loops[2];
+	struct amqp *amqp;
+};
+
+static void woken(void *context)
+{
+}
+
+static void lab_create_at(struct lab *lab, const char *url, unsigned waiting_max)
+{
+	struct tracer_config tracing = { .sampler = SAMPLER_always_on,
+					 .recording = true,
+					 .ring_bytes = 1 << 20,
+					 .attrs_max = 64 };
+	struct amqp_config config = { .url = url,
+				      .name = "amqp_test",
+				      .waiting_max = waiting_max,
+				      .connect_timeout_ms = 5000,
+				      .heartbeat_s = 10,
+				      .delivery_limit = 4 };
+	struct fault why;
+
+	memset(lab, 0, sizeof *lab);
+	lab->hub = log_hub_create(LOG_info, woken, NULL);
+	lab->metrics = metrics_create();
+	for (unsigned i = 0; i < 4; i++)
+		lab->observers[i] = (struct observer){ log_create(lab->hub, 1 << 16),
+						       meter_create(lab->metrics),
+						       tracer_create(&tracing, i + 1) };
+	for (unsigned i = 0; i < 2; i++)
+		lab->loops[i] = loop_create(&lab->observers[i], &lab->chaos);
+	config.publisher = &lab->observers[2];
+	config.consumer = &lab->observers[3];
+	lab->amqp = amqp_create(&config, &why);
+	assert_non_null(lab->amqp);
+}
+
+static void lab_create(struct lab *lab)
+{
+	lab_create_at(lab, broker.url, 20000);
+}
+
+static void lab_destroy(struct lab *lab)
+{
+	amqp_destroy(lab->amqp, 2000);
+	for (unsigned i = 0; i < 2; i++)
+		loop_destroy(lab->loops[i]);
+	for (unsigned i = 0; i < 4; i++)
+		tracer_destroy(lab->observers[i].tracer);
+	metrics_destroy(lab->metrics);
+	log_hub_destroy(lab->hub);
+}
+
+static void turn(struct lab *lab)
+{
+	loop_turn(lab->loops[0], 5);
+	loop_turn(lab->loops[1], 0);
+}
+
+/* Turns until the condition holds; fails after so many seconds. */
+#define until(lab, seconds, condition)                                                   \
+	do {                                                                             \
+		struct mono limit_ = mono_after_ms(clock_mono(), (seconds)*1000);        \
+		while (!(condition)) {                                                   \
+			if (clock_mono().ns > limit_.ns)                                 \
+				fail_msg("not within %d s: %s", seconds, #condition);    \
+			turn(lab);                                                       \
+		}                                                                        \
+	} while (0)
+
+static struct mono in_s(int seconds)
+{
+	return mono_after_ms(clock_mono(), seconds * 1000);
+}
+
+/* --- publishing
+ * ------------------------------------------------------------------------------- */
+
+struct sent {
+	unsigned answered;
+	unsigned of_kind[FAULT_kinds];
+	struct fault why;
+};
+
+static void sent_done(void *context, const struct fault *why)
+{
+	struct sent *sent = context;
+
+	sent->answered++;
+	sent->of_kind[why ? why->kind : FAULT_none]++;
+	if (why)
+		sent->why = *why;
+}
+
+static void publish(struct lab *lab, const char *exchange, const char *key,
+		    const char *body, int deadline_s, struct sent *sent)
+{
+	struct amqp_message message = { .exchange = slice_text(exchange),
+					.routing_key = slice_text(key),
+					.message_id = slice_text(body),
+					.content_type = SLICE("application/json"),
+					.body = slice_text(body) };
+
+	amqp_publish(lab->amqp, lab->loops[0], &message, in_s(deadline_s), NULL,
+		     sent_done, sent);
+}
+
+/* --- consuming
+ * -------------------------------------------------------------------------------- */
+
+#define SEEN_MAX 20000
+
+struct inbox {
+	struct lab *lab;
+	struct amqp_delivery *held[64]; /* not settled yet, when hold is set */
+	size_t held_count;
+	bool hold;
+	enum amqp_verdict verdict;
+	int delay_ms;
+	unsigned count;
+	unsigned by_receiver[2];
+	unsigned seen[SEEN_MAX]; /* by the number that the body is */
+	struct mono last;
+};
+
+struct receiver_context {
+	struct inbox *inbox;
+	unsigned number;
+};
+
+static void receive(void *context, struct amqp_delivery *delivery)
+{
+	struct receiver_context *receiver = context;
+	struct inbox *inbox = receiver->inbox;
+	unsigned number = (unsigned)atoi(delivery->message.body.at);
+
+	inbox->count++;
+	inbox->by_receiver[receiver->number]++;
+	inbox->last = clock_mono();
+	if (number < SEEN_MAX)
+		inbox->seen[number]++;
+	if (inbox->hold)
+		inbox->held[inbox->held_count++] = delivery;
+	else
+		amqp_settle(inbox->lab->amqp, delivery, inbox->verdict, inbox->delay_ms);
+}
+
+static struct receiver_context contexts[2];
+
+static void consume(struct lab *lab, struct inbox *inbox, const char *queue,
+		    const char *key, unsigned prefetch)
+{
+	struct slice keys[1] = { slice_text(key) };
+	struct amqp_receiver receivers[2];
+	struct amqp_consumer_config config = { .queue = slice_text(queue),
+					       .exchange = SLICE("events"),
+					       .keys = keys,
+					       .key_count = 1,
+					       .prefetch = prefetch,
+					       .receivers = receivers,
+					       .receiver_count = 2 };
+
+	inbox->lab = lab;
+	for (unsigned i = 0; i < 2; i++) {
+		contexts[i] = (struct receiver_context){ inbox, i };
+		receivers[i] =
+			(struct amqp_receiver){ lab->loops[i], receive, &contexts[i] };
+	}
+	amqp_consume(lab->amqp, &config);
+}
+
+struct depth {
+	bool answered;
+	bool failed;
+	uint32_t messages;
+	struct fault why;
+};
+
+static void depth_done(void *context, uint32_t messages, const struct fault *why)
+{
+	struct depth *depth = context;
+
+	depth->answered = true;
+	depth->messages = messages;
+	depth->failed = why != NULL;
+	if (why)
+		depth->why = *why;
+}
+
+static struct depth depth_of(struct lab *lab, const char *queue)
+{
+	struct depth depth = { 0 };
+
+	amqp_depth(lab->amqp, lab->loops[0], slice_text(queue), in_s(10), depth_done,
+		   &depth);
+	until(lab, 15, depth.answered);
+	return depth;
+}
+
+/* The queue exists and is bound when this is over. */
+static void until_declared(struct lab *lab, const char *queue)
+{
+	struct mono limit = in_s(20);
+	char dead[64];
+
+	snprintf(dead, sizeof dead, "%s.dead", queue); /* declared last */
+	while (depth_of(lab, dead).failed) {
+		struct mono pause = mono_after_ms(clock_mono(), 30);
+
+		assert_true(clock_mono().ns < limit.ns);
+		until(lab, 5, clock_mono().ns > pause.ns);
+	}
+}
+
+static struct inbox *inbox_create(void)
+{
+	return mem_zeroed(1, sizeof(struct inbox));
+}
+
+struct sum {
+	const char *family;
+	const char *label;
+	double value;
+};
+
+static void sum_family(void *context, const struct metric_def *def, size_t count)
+{
+}
+
+static void sum_point(void *context, const struct metric_def *def,
+		      const struct metric_point *point)
+{
+	struct sum *sum = context;
+
+	if (!slice_equal(def->name, slice_text(sum->family)))
+		return;
+	for (size_t i = 0; i < def->label_count; i++)
+		if (slice_equal(point->values[i], slice_text(sum->label)))
+			sum->value += point->value;
+}
+
+static double series(struct lab *lab, const char *family, const char *label)
+{
+	struct sum sum = { family, label, 0 };
+
+	metrics_read(lab->metrics,
+		     &(struct metrics_reader){ sum_family, sum_point, &sum });
+	return sum.value;
+}
+
+/* --- the promises
+ * ------------------------------------------------------------------------------ */
+
+static void ten_thousand_messages_are_confirmed_and_arrive_once(void **state)
+{
+	struct inbox *inbox = inbox_create();
+	struct sent sent = { 0 };
+	struct mono start;
+	struct lab lab;
+	char body[16];
+
+	lab_create(&lab);
+	consume(&lab, inbox, "many", "many", 100);
+	until_declared(&lab, "many");
+	start = clock_mono();
+	for (unsigned i = 0; i < 10000; i++) {
+		snprintf(body, sizeof body, "%u", i);
+		publish(&lab, "events", "many", body, 60, &sent);
+		if (i % 500 == 0)
+			turn(&lab);
+	}
+	until(&lab, 60, sent.answered == 10000);
+	print_message("%.0f confirmed a second\n",
+		      10000 / mono_seconds(start, clock_mono()));
+	assert_int_equal(sent.of_kind[FAULT_none], 10000);
+	until(&lab, 60, inbox->count >= 10000);
+	for (unsigned i = 0; i < 10000; i++)
+		assert_int_equal(inbox->seen[i], 1);
+	assert_int_equal(inbox->by_receiver[0], 5000);
+	assert_int_equal(inbox->by_receiver[1], 5000);
+	assert_int_equal(
+		series(&lab, "messaging_published_messages_total", "events:many"), 10000);
+	assert_int_equal(series(&lab, "amqp_connected", "publisher"), 1);
+	assert_int_equal(series(&lab, "amqp_connected", "consumer"), 1);
+	assert_true(amqp_healthy(lab.amqp, NULL));
+	lab_destroy(&lab);
+	free(inbox);
+}
+
+static void at_most_prefetch_messages_are_out(void **state)
+{
+	struct inbox *inbox = inbox_create();
+	struct sent sent = { 0 };
+	struct lab lab;
+	struct mono pause;
+
+	lab_create(&lab);
+	inbox->hold = true;
+	consume(&lab, inbox, "few", "few", 7);
+	until_declared(&lab, "few");
+	for (unsigned i = 0; i < 20; i++)
+		publish(&lab, "events", "few", "1", 20, &sent);
+	until(&lab, 20, sent.answered == 20 && inbox->held_count == 7);
+	pause = mono_after_ms(clock_mono(), 300);
+	until(&lab, 5, clock_mono().ns > pause.ns);
+	assert_int_equal(inbox->held_count, 7);
+	assert_int_equal(depth_of(&lab, "few").messages, 13);
+	while (inbox->count < 20 || inbox->held_count) {
+		if (inbox->held_count)
+			amqp_settle(lab.amqp, inbox->held[--inbox->held_count], AMQP_ack,
+				    0);
+		turn(&lab);
+	}
+	until(&lab, 10, depth_of(&lab, "few").messages == 0);
+	lab_destroy(&lab);
+	free(inbox);
+}
+
+static void a_retry_comes_back_after_its_delay_and_in_the_end_is_dead(void **state)
+{
+	struct inbox *inbox = inbox_create(), *dead = inbox_create();
+	struct sent sent = { 0 };
+	struct mono start;
+	struct lab lab;
+
+	lab_create(&lab);
+	inbox->verdict = AMQP_retry;
+	inbox->delay_ms = 150;
+	consume(&lab, inbox, "again", "again", 10);
+	until_declared(&lab, "again");
+	start = clock_mono();
+	publish(&lab, "events", "again", "3", 20, &sent);
+	/* The delivery limit is 4: delivered first and four times again. */
+	until(&lab, 20, inbox->count == 5);
+	assert_true(mono_seconds(start, inbox->last) > 0.6);
+	until(&lab, 20, depth_of(&lab, "again.dead").messages == 1);
+	assert_int_equal(inbox->count, 5);
+
+	inbox->verdict = AMQP_dead;
+	publish(&lab, "events", "again", "4", 20, &sent);
+	until(&lab, 20, depth_of(&lab, "again.dead").messages == 2);
+	assert_int_equal(inbox->count, 6);
+	lab_destroy(&lab);
+	free(inbox);
+	free(dead);
+}
+
+static void a_message_to_no_exchange_fails_alone(void **state)
+{
+	struct sent good = { 0 }, bad = { 0 };
+	struct lab lab;
+
+	lab_create(&lab);
+	for (unsigned i = 0; i < 50; i++) {
+		publish(&lab, "events", "nobody", "1", 20, &good);
+		if (i == 20)
+			publish(&lab, "nowhere", "nobody", "1", 20, &bad);
+	}
+	until(&lab, 20, good.answered == 50 && bad.answered == 1);
+	assert_int_equal(good.of_kind[FAULT_none], 50);
+	assert_int_equal(bad.of_kind[FAULT_missing], 1);
+	lab_destroy(&lab);
+}
+
+static void asking_for_a_queue_that_is_not_there_says_missing(void **state)
+{
+	struct depth depth;
+	struct lab lab;
+
+	lab_create(&lab);
+	for (unsigned i = 0; i < 2; i++) {
+		depth = depth_of(&lab, "no-such-queue");
+		assert_true(depth.failed);
+		assert_int_equal(depth.why.kind, FAULT_missing);
+	}
+	lab_destroy(&lab);
+}
+
+static void headers_and_trace_context_travel_with_the_message(void **state)
+{
+	struct amqp_header headers[] = { { SLICE("kind"), SLICE("\xC3\xA4 text") },
+					 { SLICE("traceparent"), SLICE("an old one") } };
+	struct amqp_message message = { .exchange = SLICE("events"),
+					.routing_key = SLICE("traced"),
+					.message_id = SLICE("id-1"),
+					.content_type = SLICE("text/plain"),
+					.body = SLICE("with\0nul"),
+					.headers = headers,
+					.header_count = 2 };
+	struct inbox *inbox = inbox_create();
+	const struct amqp_delivery *got;
+	struct trace_context parent;
+	struct sent sent = { 0 };
+	struct lab lab;
+
+	lab_create(&lab);
+	inbox->hold = true;
+	consume(&lab, inbox, "traced", "traced", 1);
+	until_declared(&lab, "traced");
+	assert_true(trace_parse(
+		SLICE("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+		SLICE("vendor=x"), &parent));
+	amqp_publish(lab.amqp, lab.loops[0], &message, in_s(10), &parent, sent_done,
+		     &sent);
+	until(&lab, 20, sent.answered && inbox->held_count == 1);
+	got = inbox->held[0];
+	assert_true(slice_equal(got->message.body, message.body));
+	assert_true(slice_equal(got->message.exchange, SLICE("events")));
+	assert_true(slice_equal(got->message.routing_key, SLICE("traced")));
+	assert_true(slice_equal(got->message.message_id, SLICE("id-1")));
+	assert_true(slice_equal(got->message.content_type, SLICE("text/plain")));
+	assert_true(slice_equal(got->queue, SLICE("traced")));
+	assert_false(got->redelivered);
+	assert_int_equal(got->delivery_count, 0);
+	assert_int_equal(got->message.header_count, 3);
+	assert_true(slice_equal(got->message.headers[0].value, SLICE("\xC3\xA4 text")));
+	assert_non_null(got->parent);
+	assert_memory_equal(got->parent->trace_id, parent.trace_id, 16);
+	assert_memory_not_equal(got->parent->span_id, parent.span_id, 8);
+	assert_true(got->parent->remote);
+	assert_true(slice_equal(got->parent->state, SLICE("vendor=x")));
+	amqp_settle(lab.amqp, inbox->held[0], AMQP_ack, 0);
+	lab_destroy(&lab);
+	free(inbox);
+}
+
+static void what_cannot_be_sent_is_refused_at_once(void **state)
+{
+	struct sent sent = { 0 };
+	char longest[257] = "";
+	struct lab lab;
+
+	lab_create_at(&lab, broker.url, 1);
+	memset(longest, 'x', 256);
+	publish(&lab, "events", longest, "1", 20, &sent);
+	assert_int_equal(sent.answered, 0);
+	turn(&lab);
+	assert_int_equal(sent.of_kind[FAULT_bad_input], 1);
+	publish(&lab, "events", "x", "1", 20, &sent);
+	publish(&lab, "events", "x", "2", 20, &sent);
+	until(&lab, 20, sent.answered == 3);
+	assert_int_equal(sent.of_kind[FAULT_limit], 1);
+	assert_int_equal(sent.of_kind[FAULT_none], 1);
+	lab_destroy(&lab);
+	assert_null(amqp_create(&(struct amqp_config){ .url = "amqp://[" }, &sent.why));
+	assert_int_equal(sent.why.kind, FAULT_bad_input);
+}
+
+static void a_broker_that_is_not_there_is_told_promptly(void **state)
+{
+	struct sent sent = { 0 };
+	struct mono start;
+	struct fault why;
+	struct lab lab;
+	char url[64];
+
+	snprintf(url, sizeof url, "amqp://a:b@127.0.0.1:%d/x", broker_free_port());
+	lab_create_at(&lab, url, 100);
+	start = clock_mono();
+	for (unsigned i = 0; i < 10; i++)
+		publish(&lab, "events", "x", "1", 30, &sent);
+	until(&lab, 10, sent.answered == 10);
+	assert_true(mono_seconds(start, clock_mono()) < 3);
+	assert_int_equal(sent.of_kind[FAULT_unavailable], 10);
+	assert_false(amqp_healthy(lab.amqp, &why));
+	assert_int_equal(why.kind, FAULT_unavailable);
+	lab_destroy(&lab);
+}
+
+static void chaos_delays_fails_and_cuts(void **state)
+{
+	struct inbox *inbox = inbox_create();
+	struct sent sent = { 0 };
+	struct mono start;
+	struct lab lab;
+
+	lab_create(&lab);
+	consume(&lab, inbox, "chaos", "chaos", 4);
+	until_declared(&lab, "chaos");
+	chaos_arm(&lab.chaos, CHAOS_amqp_publish,
+		  (struct chaos_effect){ .fail = FAULT_broken }, 1);
+	publish(&lab, "events", "chaos", "1", 20, &sent);
+	until(&lab, 5, sent.answered == 1);
+	assert_int_equal(sent.of_kind[FAULT_broken], 1);
+	chaos_arm(&lab.chaos, CHAOS_amqp_publish,
+		  (struct chaos_effect){ .delay_ms = 200 }, 1);
+	start = clock_mono();
+	publish(&lab, "events", "chaos", "2", 20, &sent);
+	until(&lab, 5, sent.answered == 2);
+	assert_true(mono_seconds(start, clock_mono()) >= 0.2);
+	chaos_arm(&lab.chaos, CHAOS_amqp_publish, (struct chaos_effect){ .cut = true },
+		  1);
+	publish(&lab, "events", "chaos", "3", 20, &sent);
+	until(&lab, 20, sent.answered == 3);
+	assert_int_equal(sent.of_kind[FAULT_none], 2);
+	until(&lab, 20, inbox->count == 2);
+	chaos_arm(&lab.chaos, CHAOS_amqp_deliver, (struct chaos_effect){ .cut = true },
+		  1);
+	publish(&lab, "events", "chaos", "4", 20, &sent);
+	until(&lab, 20,
+	      inbox->seen[4] == 2); /* its settling was lost with the connection */
+	lab_destroy(&lab);
+	free(inbox);
+}
+
+static void quiesce_delivers_nothing_more(void **state)
+{
+	struct inbox *inbox = inbox_create();
+	struct sent sent = { 0 };
+	struct mono pause;
+	struct lab lab;
+
+	lab_create(&lab);
+	inbox->hold = true;
+	consume(&lab, inbox, "quiet", "quiet", 2);
+	until_declared(&lab, "quiet");
+	for (unsigned i = 0; i < 5; i++)
+		publish(&lab, "events", "quiet", "1", 20, &sent);
+	until(&lab, 20, sent.answered == 5 && inbox->held_count == 2);
+	amqp_quiesce(lab.amqp);
+	amqp_settle(lab.amqp, inbox->held[0], AMQP_ack, 0);
+	pause = mono_after_ms(clock_mono(), 500);
+	until(&lab, 5, clock_mono().ns > pause.ns);
+	assert_int_equal(inbox->count, 2);
+	lab_destroy(&lab); /* one is still out: freed with its loop */
+	free(inbox);
+}
+
+static void every_confirmed_message_survives_a_crash_of_the_broker(void **state)
+{
+	struct inbox *inbox = inbox_create();
+	struct sent *sents = mem_zeroed(3000, sizeof *sents);
+	unsigned confirmed = 0;
+	struct mono pause;
+	struct lab lab;
+	char body[16];
+
+	lab_create(&lab);
+	consume(&lab, inbox, "crash", "crash", 50);
+	until_declared(&lab, "crash");
+	/* RabbitMQ 3.10 forgets a quorum queue that is younger than half a second. */
+	pause = mono_after_ms(clock_mono(), 1500);
+	until(&lab, 5, clock_mono().ns > pause.ns);
+	for (unsigned i = 0; i < 3000; i++) {
+		snprintf(body, sizeof body, "%u", i);
+		publish(&lab, "events", "crash", body, 60, &sents[i]);
+		if (i % 40 == 0)
+			turn(&lab);
+		if (i == 830) /* with messages under way */
+			amqp_broker_kill(&broker);
+		if (i == 1500) {
+			pause = mono_after_ms(clock_mono(), 700);
+			until(&lab, 5, clock_mono().ns > pause.ns);
+			assert_false(amqp_healthy(lab.amqp, NULL));
+			amqp_broker_start(&broker);
+			until(&lab, 30, amqp_healthy(lab.amqp, NULL));
+		}
+	}
+	for (unsigned i = 0; i < 3000; i++) {
+		until(&lab, 70, sents[i].answered);
+		assert_int_equal(sents[i].answered, 1);
+		confirmed += sents[i].of_kind[FAULT_none];
+	}
+	assert_true(confirmed > 2200);
+	for (unsigned i = 0; i < 3000; i++)
+		if (sents[i].of_kind[FAULT_none])
+			until(&lab, 60, inbox->seen[i] > 0);
+	print_message("%u of 3000 confirmed\n", confirmed);
+	lab_destroy(&lab);
+	free(inbox);
+	free(sents);
+}
+
+static int start_broker(void **state)
+{
+	amqp_broker_create(&broker);
+	return 0;
+}
+
+static int end_broker(void **state)
+{
+	amqp_broker_destroy(&broker);
+	return 0;
+}
+
+int main(int count, char **arguments)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(ten_thousand_messages_are_confirmed_and_arrive_once),
+		cmocka_unit_test(at_most_prefetch_messages_are_out),
+		cmocka_unit_test(
+			a_retry_comes_back_after_its_delay_and_in_the_end_is_dead),
+		cmocka_unit_test(a_message_to_no_exchange_fails_alone),
+		cmocka_unit_test(asking_for_a_queue_that_is_not_there_says_missing),
+		cmocka_unit_test(headers_and_trace_context_travel_with_the_message),
+		cmocka_unit_test(what_cannot_be_sent_is_refused_at_once),
+		cmocka_unit_test(a_broker_that_is_not_there_is_told_promptly),
+		cmocka_unit_test(chaos_delays_fails_and_cuts),
+		cmocka_unit_test(quiesce_delivers_nothing_more),
+		cmocka_unit_test(every_confirmed_message_survives_a_crash_of_the_broker),
+	};
+
+	if (count > 1)
+		cmocka_set_test_filter(arguments[1]);
+	if (!amqp_broker_found()) {
+		print_message("skipped: RabbitMQ is not installed\n");
+		return 77;
+	}
+	return cmocka_run_group_tests_name("amqp", tests, start_broker, end_broker);
+}
