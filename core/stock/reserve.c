@@ -1,0 +1,478 @@
+/* SPDX-License-Identifier: MIT */
+/* A request's way: stock_submit, start_lanes, lane_fill, then through lane.c and back to
+ * lane_over and answer. */
+#include "stock/reserve.h"
+
+#include "base/check.h"
+#include "base/utf8.h"
+#include "stock/lane.h"
+#include "watch/trace.h"
+
+#include <stdlib.h>
+
+#define MARKS                                                                            \
+	1024 /* of names in use, by hash: a false match only makes a request wait        \
+	      */
+#define SCAN_MAX 4 /* batches' worth of waiting requests looked at to fill one */
+
+struct mark {
+	uint16_t count;
+	uint16_t lane;
+	uint32_t passed; /* the scan in which a request that needs it was passed over */
+};
+
+struct stock {
+	struct loop *loop;
+	struct stock_config config;
+	struct random random;
+	struct list waiting; /* in order of arrival */
+	struct list unused;
+	struct list refused; /* to be answered later in this turn */
+	unsigned open; /* requests not answered or still in a lane */
+	struct deferred start;
+	struct deferred refuse;
+	uint32_t scan;
+	struct mark skus[MARKS];
+	struct mark orders[MARKS];
+	struct lane *lanes[];
+};
+
+static void start_lanes(void *context);
+
+/* --- names in use
+ * --------------------------------------------------------------------------- */
+
+static struct mark *mark_of(struct mark *marks, struct slice name)
+{
+	uint64_t hash = 14695981039346656037u;
+
+	for (size_t i = 0; i < name.size; i++)
+		hash = (hash ^ (uint8_t)name.at[i]) * 1099511628211u;
+	return &marks[(hash ^ hash >> 32) % MARKS];
+}
+
+static void mark_lane(struct stock *stock, const struct waiter *waiter, unsigned lane,
+		      int step)
+{
+	struct mark *mark = mark_of(stock->orders, waiter->request.order_id);
+
+	mark->count += step;
+	for (size_t i = 0; i < waiter->request.line_count; i++) {
+		mark = mark_of(stock->skus, waiter->request.lines[i].sku);
+		mark->lane = (uint16_t)lane;
+		mark->count += step;
+	}
+}
+
+/* Whether the request may join the batch of this lane: nobody else works on what it
+ * names, and nobody who came before waits for it. If not, those who come after must not
+ * pass it either. */
+static bool may_join(struct stock *stock, const struct waiter *waiter,
+		     const struct lane *lane)
+{
+	const struct batch_request *request = &waiter->request;
+	struct mark *order = mark_of(stock->orders, request->order_id);
+	bool may = order->count == 0 && order->passed != stock->scan;
+	const struct waiter *first = lane->count ? lane->taken[0] : waiter;
+
+	may = may && (first->request.operation == STOCK_reserve) ==
+			     (request->operation == STOCK_reserve);
+	for (size_t i = 0; may && i < request->line_count; i++) {
+		struct mark *mark = mark_of(stock->skus, request->lines[i].sku);
+
+		may = (mark->count == 0 || mark->lane == lane->number) &&
+		      mark->passed != stock->scan;
+	}
+	if (may)
+		return true;
+	order->passed = stock->scan;
+	for (size_t i = 0; i < request->line_count; i++)
+		mark_of(stock->skus, request->lines[i].sku)->passed = stock->scan;
+	return false;
+}
+
+/* --- filling lanes
+ * ---------------------------------------------------------------------------- */
+
+static void waiter_unuse(struct stock *stock, struct waiter *waiter)
+{
+	list_remove(&waiter->member);
+	list_append(&stock->unused, &waiter->member);
+	stock->open--;
+}
+
+static void lane_take(struct stock *stock, struct lane *lane, struct waiter *waiter)
+{
+	list_remove(&waiter->member);
+	waiter->lane = lane;
+	lane->taken[lane->count++] = waiter;
+}
+
+static void lane_fill(struct stock *stock, struct lane *lane)
+{
+	size_t looked = 0;
+
+	while (!list_empty(&lane->alone) && lane->count == 0) {
+		struct waiter *waiter = list_of(lane->alone.next, struct waiter, member);
+
+		if (waiter->answered) {
+			mark_lane(stock, waiter, lane->number, -1);
+			waiter_unuse(stock, waiter);
+		} else {
+			lane_take(stock, lane, waiter);
+		}
+	}
+	if (lane->count)
+		return;
+	stock->scan++;
+	for (struct list *at = stock->waiting.next, *next;
+	     at != &stock->waiting && lane->count < stock->config.batch_max &&
+	     looked++ < SCAN_MAX * (size_t)stock->config.batch_max;
+	     at = next) {
+		struct waiter *waiter = list_of(at, struct waiter, member);
+
+		next = at->next;
+		if (!may_join(stock, waiter, lane))
+			continue;
+		lane_take(stock, lane, waiter);
+		mark_lane(stock, waiter, lane->number, 1);
+	}
+}
+
+static void start_lanes(void *context)
+{
+	struct stock *stock = context;
+
+	for (unsigned i = 0; i < stock->config.lanes; i++) {
+		struct lane *lane = stock->lanes[i];
+
+		if (lane->count)
+			continue;
+		lane_fill(stock, lane);
+		if (lane->count)
+			lane_begin(lane);
+	}
+}
+
+/* --- answers
+ * ----------------------------------------------------------------------------------- */
+
+static void answer(struct waiter *waiter, const struct stock_answer *granted,
+		   const struct fault *why, struct slice sku, size_t batch_size)
+{
+	struct span *span = waiter->span;
+
+	if (waiter->answered)
+		return;
+	waiter->answered = true;
+	waiter->span = NULL;
+	timer_stop(waiter->stock->loop, &waiter->timer);
+	if (batch_size)
+		span_attr(span,
+			  attr_integer(SLICE("stock.batch.size"), (int64_t)batch_size));
+	if (why)
+		span_fail(span, slice_text(fault_name(why->kind)),
+			  slice_text(why->detail));
+	span_end(span);
+	waiter->done(waiter->context, granted, why, sku);
+}
+
+static void answer_decided(struct lane *lane, size_t at)
+{
+	const struct batch_decision *decision = batch_decision(&lane->batch, at);
+	struct stock_answer granted = { decision->hold_id, decision->expires_at,
+					decision->changed, decision->taken,
+					decision->taken_count };
+	struct fault why;
+
+	if (!decision->fault) {
+		answer(lane->taken[at], &granted, NULL, SLICE(""), lane->count);
+		return;
+	}
+	fault_set(&why, decision->fault, "%s%s%.*s", decision->detail,
+		  decision->sku.size ? ": " : "", SLICE_PRINT(decision->sku));
+	answer(lane->taken[at], NULL, &why, decision->sku, lane->count);
+}
+
+static void lane_over(struct lane *lane, enum lane_end end)
+{
+	struct stock *stock = lane->stock;
+	size_t count = lane->count;
+
+	for (size_t i = 0; end == LANE_split && i < count; i++) {
+		list_remove(&lane->taken[i]->member);
+		list_append(&lane->alone, &lane->taken[i]->member);
+	}
+	for (size_t i = 0; end != LANE_split && i < count; i++)
+		mark_lane(stock, lane->taken[i], lane->number, -1);
+	for (size_t i = 0; end != LANE_split && i < count; i++) {
+		if (end == LANE_done)
+			answer_decided(lane, i);
+		else
+			answer(lane->taken[i], NULL, &lane->why, SLICE(""), count);
+		waiter_unuse(stock, lane->taken[i]);
+	}
+	lane->count = 0;
+	loop_defer(stock->loop, &stock->start, start_lanes, stock);
+}
+
+/* The deadline. In a batch the request goes on without its caller. */
+static void waiter_late(void *context)
+{
+	struct waiter *waiter = context;
+	struct fault why;
+
+	if (waiter->lane) {
+		fault_set(&why, FAULT_uncertain, "the database did not answer in time");
+		answer(waiter, NULL, &why, SLICE(""), 0);
+	} else {
+		fault_set(&why, FAULT_timeout, "other requests for stock took too long");
+		answer(waiter, NULL, &why, SLICE(""), 0);
+		waiter_unuse(waiter->stock, waiter);
+	}
+}
+
+/* --- requests
+ * ------------------------------------------------------------------------------------ */
+
+static bool text_fits(struct slice text, size_t size_max)
+{
+	return text.size > 0 && text.size <= size_max && !memchr(text.at, 0, text.size) &&
+	       utf8_valid(text) == text.size;
+}
+
+static bool request_fits(const struct stock_request *request, struct slice *sku,
+			 struct fault *why)
+{
+	if (!text_fits(request->order_id, STOCK_ORDER_MAX))
+		return fault_set(why, FAULT_bad_input,
+				 "an order id is text of 1 to %d bytes", STOCK_ORDER_MAX);
+	if (request->operation != STOCK_reserve)
+		return true;
+	if (request->line_count < 1 || request->line_count > STOCK_LINES_MAX)
+		return fault_set(why, FAULT_bad_input, "an order has 1 to %d lines",
+				 STOCK_LINES_MAX);
+	for (size_t i = 0; i < request->line_count; i++) {
+		*sku = request->lines[i].sku;
+		if (!text_fits(*sku, STOCK_SKU_MAX))
+			return fault_set(why, FAULT_bad_input,
+					 "a SKU is text of 1 to %d bytes", STOCK_SKU_MAX);
+		if (request->lines[i].quantity < 1 ||
+		    request->lines[i].quantity > INT32_MAX)
+			return fault_set(why, FAULT_bad_input,
+					 "a quantity is from 1 to %d", INT32_MAX);
+	}
+	*sku = SLICE("");
+	return true;
+}
+
+/* A SKU named twice becomes one line. */
+static void copy_line(struct waiter *waiter, const struct stock_line *line)
+{
+	size_t at;
+
+	for (at = 0; at < waiter->request.line_count; at++) {
+		if (slice_equal(waiter->lines[at].sku, line->sku)) {
+			waiter->lines[at].quantity += line->quantity;
+			return;
+		}
+	}
+	memcpy(waiter->skus[at], line->sku.at, line->sku.size);
+	waiter->lines[at] =
+		(struct stock_line){ slice_of(waiter->skus[at], line->sku.size),
+				     line->quantity };
+	waiter->request.line_count++;
+}
+
+static struct slice copy_id(struct waiter *waiter, struct slice id)
+{
+	if (id.size > STOCK_ORDER_MAX)
+		id.size = STOCK_ORDER_MAX;
+	if (id.size)
+		memcpy(waiter->order_id, id.at, id.size);
+	return slice_of(waiter->order_id, id.size);
+}
+
+static struct slice span_name(enum stock_operation operation)
+{
+	switch (operation) {
+	case STOCK_reserve:
+		return SLICE("stock.reserve");
+	case STOCK_release:
+		return SLICE("stock.release");
+	case STOCK_sell:
+		break;
+	}
+	return SLICE("stock.sell");
+}
+
+static struct waiter *waiter_create(struct stock *stock,
+				    const struct stock_request *request,
+				    stock_done_fn *done, void *context)
+{
+	struct list *unused = list_take(&stock->unused);
+	struct waiter *waiter = unused ? list_of(unused, struct waiter, member)
+				       : mem_zeroed(1, sizeof *waiter);
+
+	list_init(&waiter->member);
+	stock->open++;
+	waiter->stock = stock;
+	waiter->lane = NULL;
+	waiter->answered = false;
+	waiter->deadline = request->deadline;
+	waiter->timer = (struct timer){ 0 };
+	waiter->span = span_start(loop_observer(stock->loop)->tracer, SPAN_internal,
+				  span_name(request->operation), request->trace);
+	waiter->done = done;
+	waiter->context = context;
+	waiter->why.kind = FAULT_none;
+	waiter->request =
+		(struct batch_request){ .operation = request->operation,
+					.order_id = copy_id(waiter, request->order_id),
+					.lines = waiter->lines,
+					.ttl_s = request->ttl_s };
+	return waiter;
+}
+
+/* Requests that never get in line. */
+static void answer_refused(void *context)
+{
+	struct stock *stock = context;
+	struct list *first;
+
+	while (!list_empty(&stock->refused)) {
+		struct waiter *waiter;
+		struct slice sku;
+
+		first = stock->refused.next;
+		waiter = list_of(first, struct waiter, member);
+		sku = waiter->request.line_count ? waiter->lines[0].sku : SLICE("");
+		answer(waiter, NULL, &waiter->why, sku, 0);
+		waiter_unuse(stock, waiter);
+	}
+}
+
+static void refuse_later(struct stock *stock, struct waiter *waiter, struct slice sku)
+{
+	if (sku.size > STOCK_SKU_MAX)
+		sku.size = STOCK_SKU_MAX;
+	if (sku.size)
+		copy_line(waiter, &(struct stock_line){ sku, 1 });
+	list_append(&stock->refused, &waiter->member);
+	loop_defer(stock->loop, &stock->refuse, answer_refused, stock);
+}
+
+void stock_submit(struct stock *stock, const struct stock_request *request,
+		  stock_done_fn *done, void *context)
+{
+	bool full = stock->open >= stock->config.waiting_max;
+	struct waiter *waiter = waiter_create(stock, request, done, context);
+	struct slice sku = { 0 };
+
+	if (full)
+		fault_set_status(&waiter->why, FAULT_limit, 503,
+				 "%u requests for stock are under way already",
+				 stock->open - 1);
+	if (full || !request_fits(request, &sku, &waiter->why)) {
+		refuse_later(stock, waiter, sku);
+		return;
+	}
+	for (size_t i = 0; request->operation == STOCK_reserve && i < request->line_count;
+	     i++)
+		copy_line(waiter, &request->lines[i]);
+	list_append(&stock->waiting, &waiter->member);
+	timer_start(stock->loop, &waiter->timer, request->deadline, waiter_late, waiter);
+	loop_defer(stock->loop, &stock->start, start_lanes, stock);
+}
+
+/* --- life
+ * ------------------------------------------------------------------------------------------
+ */
+
+struct stock *stock_create(struct loop *loop, struct pg_pool *pool,
+			   const struct stock_config *config)
+{
+	struct stock *stock =
+		mem_zeroed(1, sizeof *stock + config->lanes * sizeof stock->lanes[0]);
+
+	check(config->lanes > 0 && config->batch_max > 0);
+	stock->loop = loop;
+	stock->config = *config;
+	random_init_secure(&stock->random);
+	list_init(&stock->waiting);
+	list_init(&stock->unused);
+	list_init(&stock->refused);
+	for (unsigned i = 0; i < config->lanes; i++) {
+		stock->lanes[i] = lane_create(loop, pool, &stock->random,
+					      config->batch_max, lane_over);
+		stock->lanes[i]->stock = stock;
+		stock->lanes[i]->number = i + 1;
+	}
+	return stock;
+}
+
+static void cancel(struct waiter *waiter)
+{
+	struct fault why;
+
+	fault_set(&why, FAULT_cancelled, "the service stops");
+	answer(waiter, NULL, &why, SLICE(""), 0);
+	list_remove(&waiter->member);
+	free(waiter);
+}
+
+static void cancel_all(struct list *list)
+{
+	while (!list_empty(list))
+		cancel(list_of(list->next, struct waiter, member));
+}
+
+void stock_destroy(struct stock *stock)
+{
+	if (!stock)
+		return;
+	loop_undefer(&stock->start);
+	loop_undefer(&stock->refuse);
+	for (unsigned i = 0; i < stock->config.lanes; i++) {
+		struct lane *lane = stock->lanes[i];
+
+		for (size_t k = 0; k < lane->count; k++)
+			cancel(lane->taken[k]);
+		cancel_all(&lane->alone);
+		lane_abandon(lane);
+	}
+	cancel_all(&stock->waiting);
+	cancel_all(&stock->refused);
+	for (struct list *first; (first = list_take(&stock->unused));)
+		free(list_of(first, struct waiter, member));
+	free(stock);
+}
+
+static unsigned list_count(const struct list *list)
+{
+	unsigned count = 0;
+
+	for (const struct list *at = list->next; at != list; at = at->next)
+		count++;
+	return count;
+}
+
+void stock_check(const struct stock *stock)
+{
+	unsigned inside = 0, marked = 0, open;
+
+	for (unsigned i = 0; i < stock->config.lanes; i++) {
+		const struct lane *lane = stock->lanes[i];
+
+		check(lane->count <= stock->config.batch_max);
+		check(lane->count > 0 || (!lane->tx && lane->pending == 0));
+		for (size_t k = 0; k < lane->count; k++)
+			check(lane->taken[k]->lane == lane);
+		inside += (unsigned)lane->count + list_count(&lane->alone);
+	}
+	for (unsigned i = 0; i < MARKS; i++)
+		marked += stock->orders[i].count;
+	check(marked == inside);
+	open = inside + list_count(&stock->waiting) + list_count(&stock->refused);
+	check(open == stock->open);
+}
