@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: MIT */
+#include "script/sandbox.h"
+
+#include <lauxlib.h>
+#include <lualib.h>
+
+/* Registry keys, by address. */
+static const char environment_key[] = "environment";
+static const char read_only_key[] = "read only";
+
+/* Sorted. What is not named here does not exist for a script. */
+static const char *const allowed_functions[] = {
+	"assert", "error",  "getmetatable", "ipairs",	"next",	    "pairs", "pcall",  "rawequal",
+	"rawget", "select", "setmetatable", "tonumber", "tostring", "type",  "unpack",
+};
+static const char *const allowed_tables[] = { "bit", "math", "string", "table" };
+
+/* Sorted: members of allowed tables that are withheld. math.random is shared state;
+ * native.random replaces it. */
+static const struct {
+	const char *table;
+	const char *name;
+} withheld[] = { { "math", "random" }, { "math", "randomseed" }, { "string", "dump" } };
+
+/* xpcall, in Lua because it runs functions that may wait: a C function between would stop that.
+ * The handler runs after the error has unwound, so it can be stopped too; its own error is the
+ * second result. */
+static const char prelude[] =
+	"local pcall = ...\n"
+	"local function fail(_, ...) return false, ... end\n"
+	"local function settle(handler, ok, ...)\n"
+	"  if ok then return true, ... end\n"
+	"  return fail(pcall(handler, (...)))\n"
+	"end\n"
+	"return function(f, handler, ...) return settle(handler, pcall(f, ...)) end\n";
+
+static int refuse_write(lua_State *L)
+{
+	return luaL_error(L, "this table is read-only (tried to set '%s')",
+			  lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) :
+							  luaL_typename(L, 2));
+}
+
+static int refuse_global(lua_State *L)
+{
+	return luaL_error(L, "assignment to undeclared global '%s' (use local)",
+			  lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "?");
+}
+
+static int refuse_unknown(lua_State *L)
+{
+	return luaL_error(L, "unknown global '%s'",
+			  lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "?");
+}
+
+/* rawset(table, key, value): only on tables that are a script's own. */
+static int l_rawset(lua_State *L)
+{
+	luaL_checktype(L, 1, LUA_TTABLE);
+	luaL_checkany(L, 2);
+	luaL_checkany(L, 3);
+	lua_settop(L, 3);
+	if (lua_getmetatable(L, 1)) {
+		lua_pushlightuserdata(L, (void *)read_only_key);
+		lua_rawget(L, -2);
+		if (lua_toboolean(L, -1))
+			return luaL_error(L, "this table is read-only");
+		lua_pop(L, 2);
+	}
+	lua_rawset(L, 1);
+	return 1;
+}
+
+void sandbox_read_only(lua_State *L)
+{
+	lua_createtable(L, 0, 0); /* stack: table, view */
+	lua_createtable(L, 0, 4); /* stack: table, view, metatable */
+	lua_pushvalue(L, -3);
+	lua_setfield(L, -2, "__index");
+	lua_pushcfunction(L, refuse_write);
+	lua_setfield(L, -2, "__newindex");
+	lua_pushboolean(L, 0);
+	lua_setfield(L, -2, "__metatable");
+	lua_pushlightuserdata(L, (void *)read_only_key);
+	lua_pushboolean(L, 1);
+	lua_rawset(L, -3);
+	lua_setmetatable(L, -2);
+	lua_remove(L, -2);
+}
+
+static void open_library(lua_State *L, lua_CFunction open, const char *name)
+{
+	lua_pushcfunction(L, open);
+	lua_pushstring(L, name);
+	lua_call(L, 1, 0);
+}
+
+static void withhold_members(lua_State *L)
+{
+	for (size_t i = 0; i < sizeof(withheld) / sizeof(*withheld); i++) {
+		lua_getglobal(L, withheld[i].table);
+		lua_pushnil(L);
+		lua_setfield(L, -2, withheld[i].name);
+		lua_pop(L, 1);
+	}
+}
+
+/* Fills the table on top of the stack with what scripts may use. */
+static void fill_builtins(lua_State *L)
+{
+	for (size_t i = 0; i < sizeof(allowed_functions) / sizeof(*allowed_functions); i++) {
+		lua_getglobal(L, allowed_functions[i]);
+		lua_setfield(L, -2, allowed_functions[i]);
+	}
+	for (size_t i = 0; i < sizeof(allowed_tables) / sizeof(*allowed_tables); i++) {
+		lua_getglobal(L, allowed_tables[i]);
+		sandbox_read_only(L);
+		lua_setfield(L, -2, allowed_tables[i]);
+	}
+	lua_pushcfunction(L, l_rawset);
+	lua_setfield(L, -2, "rawset");
+	if (luaL_loadbuffer(L, prelude, sizeof(prelude) - 1, "=prelude"))
+		lua_error(L);
+	lua_getglobal(L, "pcall");
+	lua_call(L, 1, 1);
+	lua_setfield(L, -2, "xpcall");
+}
+
+/* The string metatable would be a way to the real string table: strings keep their methods,
+ * scripts do not see where they come from. */
+static void hide_string_metatable(lua_State *L)
+{
+	lua_pushliteral(L, "");
+	lua_getmetatable(L, -1);
+	lua_pushboolean(L, 0);
+	lua_setfield(L, -2, "__metatable");
+	lua_pop(L, 2);
+}
+
+void sandbox_open(lua_State *L)
+{
+	open_library(L, luaopen_base, "");
+	open_library(L, luaopen_table, LUA_TABLIBNAME);
+	open_library(L, luaopen_string, LUA_STRLIBNAME);
+	open_library(L, luaopen_math, LUA_MATHLIBNAME);
+	open_library(L, luaopen_bit, LUA_BITLIBNAME);
+	withhold_members(L);
+	hide_string_metatable(L);
+
+	lua_createtable(L, 0, 24); /* stack: builtins */
+	fill_builtins(L);
+	lua_createtable(L, 0, 1);
+	lua_pushcfunction(L, refuse_unknown);
+	lua_setfield(L, -2, "__index");
+	lua_setmetatable(L, -2);
+
+	lua_createtable(L, 0, 0); /* stack: builtins, environment */
+	lua_createtable(L, 0, 4);
+	lua_pushvalue(L, -3);
+	lua_setfield(L, -2, "__index");
+	lua_pushcfunction(L, refuse_global);
+	lua_setfield(L, -2, "__newindex");
+	lua_pushboolean(L, 0);
+	lua_setfield(L, -2, "__metatable");
+	lua_setmetatable(L, -2);
+
+	lua_pushlightuserdata(L, (void *)environment_key);
+	lua_pushvalue(L, -2);
+	lua_rawset(L, LUA_REGISTRYINDEX);
+	lua_pushvalue(L, -2);
+	lua_setfield(L, LUA_REGISTRYINDEX, "builtins"); /* loader adds require */
+	lua_pop(L, 2);
+}
+
+void sandbox_push_environment(lua_State *L)
+{
+	lua_pushlightuserdata(L, (void *)environment_key);
+	lua_rawget(L, LUA_REGISTRYINDEX);
+}

@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: MIT */
+#include "script/vm.h"
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "script/loader.h"
+#include "script/sandbox.h"
+#include "script/task.h"
+
+#include <lauxlib.h>
+#include <luajit.h>
+#include <stdlib.h>
+
+const char vm_fault_key[] = "fault";
+
+/* Collecting again is worth it only when this much was allocated since the last time. */
+#define COLLECT_STEP_DIVISOR 8
+
+/* How often a VM that is over its limit is collected to make room. */
+#define ROOM_MS 100
+
+struct vm {
+	lua_State *main;
+	struct loop *loop;
+	struct task_table *tasks;
+	char *lib_dir;
+	char *service_dir;
+	size_t used;
+	size_t soft_max;
+	size_t hard_max;
+	size_t collected; /* used after the last full collection */
+	struct mono room_again; /* before that vm_has_room does not collect */
+	bool enforcing;
+	bool refused; /* since the last full collection */
+	int trampoline; /* registry reference of call_trampoline */
+};
+
+static void *vm_alloc(void *context, void *block, size_t old_size, size_t new_size)
+{
+	struct vm *vm = context;
+	void *moved;
+
+	if (new_size == 0) {
+		vm->used -= block ? old_size : 0;
+		free(block);
+		return NULL;
+	}
+	if (!block)
+		old_size = 0;
+	if (vm->enforcing && new_size > old_size &&
+	    vm->used + (new_size - old_size) > vm->hard_max) {
+		vm->refused = true;
+		return NULL;
+	}
+	moved = mem_resize(block, new_size);
+	vm->used += new_size - old_size;
+	return moved;
+}
+
+/* --- protected calls from the host ------------------------------------------------------ */
+
+struct call {
+	lua_CFunction fn;
+	void *data;
+};
+
+static int call_trampoline(lua_State *L)
+{
+	struct call *call = lua_touserdata(L, 1);
+
+	/* The light userdata stays as argument 1 for vm_call_data. */
+	lua_pushlightuserdata(L, call->data);
+	lua_replace(L, 1);
+	return call->fn(L);
+}
+
+void *vm_call_data(lua_State *L)
+{
+	void *data = lua_touserdata(L, 1);
+
+	lua_remove(L, 1);
+	return data;
+}
+
+int vm_call(struct vm *vm, lua_CFunction fn, void *data, struct fault *why)
+{
+	lua_State *L = vm->main;
+	struct call call = { fn, data };
+	int top = lua_gettop(L);
+
+	check(!vm->enforcing);
+	check(lua_checkstack(L, 4));
+	lua_rawgeti(L, LUA_REGISTRYINDEX, vm->trampoline);
+	lua_pushlightuserdata(L, &call);
+	if (lua_pcall(L, 1, LUA_MULTRET, 0) != 0) {
+		vm_read_fault(L, -1, why);
+		return -1;
+	}
+	return lua_gettop(L) - top;
+}
+
+/* --- faults ------------------------------------------------------------------------------- */
+
+void vm_push_fault(lua_State *L, const struct fault *why)
+{
+	lua_createtable(L, 0, 3);
+	lua_pushstring(L, fault_name(why->kind));
+	lua_setfield(L, -2, "kind");
+	lua_pushstring(L, why->detail);
+	lua_setfield(L, -2, "detail");
+	if (why->status) {
+		lua_pushinteger(L, why->status);
+		lua_setfield(L, -2, "status");
+	}
+	lua_getfield(L, LUA_REGISTRYINDEX, vm_fault_key);
+	lua_setmetatable(L, -2);
+}
+
+/* A member as text without calling metamethods; NULL when it is none. */
+static const char *raw_text(lua_State *L, int table, const char *name)
+{
+	const char *text;
+
+	lua_pushstring(L, name);
+	lua_rawget(L, table);
+	text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
+	lua_pop(L, 1); /* the table keeps it alive */
+	return text;
+}
+
+static void read_fault_table(lua_State *L, int index, struct fault *why)
+{
+	const char *kind_name = raw_text(L, index, "kind");
+	const char *detail = raw_text(L, index, "detail");
+	enum fault_kind kind = fault_kind_of(slice_text(kind_name));
+
+	lua_pushliteral(L, "status");
+	lua_rawget(L, index);
+	fault_set_status(why, kind ? kind : FAULT_internal, (int)lua_tointeger(L, -1), "%s",
+			 detail ? detail : kind ? "" : "a script raised a table that is no fault");
+	lua_pop(L, 1);
+	if (why->status && (why->status < 400 || why->status > 599))
+		why->status = 0;
+}
+
+void vm_read_fault(lua_State *L, int index, struct fault *why)
+{
+	if (index < 0)
+		index = lua_gettop(L) + 1 + index;
+	if (!why || !lua_checkstack(L, 4))
+		return;
+	if (lua_type(L, index) == LUA_TTABLE) {
+		read_fault_table(L, index, why);
+	} else if (lua_type(L, index) == LUA_TSTRING) {
+		const char *text = lua_tostring(L, index);
+
+		if (strcmp(text, "not enough memory") == 0)
+			fault_set_status(why, FAULT_limit, 503, "the memory budget is spent");
+		else
+			fault_set(why, FAULT_internal, "%s", text);
+	} else {
+		fault_set(why, FAULT_internal, "a script raised a %s", luaL_typename(L, index));
+	}
+}
+
+static int fault_to_text(lua_State *L)
+{
+	const char *kind = raw_text(L, 1, "kind");
+	const char *detail = raw_text(L, 1, "detail");
+
+	lua_pushfstring(L, "%s: %s", kind ? kind : "fault", detail ? detail : "");
+	return 1;
+}
+
+/* --- life ---------------------------------------------------------------------------------- */
+
+static int open_all(lua_State *L)
+{
+	lua_settop(L, 0);
+	lua_createtable(L, 0, 2);
+	lua_pushcfunction(L, fault_to_text);
+	lua_setfield(L, -2, "__tostring");
+	lua_pushboolean(L, 0);
+	lua_setfield(L, -2, "__metatable");
+	lua_setfield(L, LUA_REGISTRYINDEX, vm_fault_key);
+	sandbox_open(L);
+	loader_open(L);
+	return 0;
+}
+
+struct vm *vm_create(struct loop *loop, const struct vm_config *config)
+{
+	struct vm *vm = mem_zeroed(1, sizeof(*vm));
+	struct fault why;
+
+	vm->loop = loop;
+	vm->hard_max = config->memory_max;
+	vm->soft_max = config->memory_max / 4 * 3;
+	vm->lib_dir = mem_copy(config->lib_dir, strlen(config->lib_dir));
+	if (config->service_dir)
+		vm->service_dir = mem_copy(config->service_dir, strlen(config->service_dir));
+	vm->main = lua_newstate(vm_alloc, vm);
+	check(vm->main != NULL);
+	luaJIT_setmode(vm->main, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
+	lua_pushcfunction(vm->main, call_trampoline);
+	vm->trampoline = luaL_ref(vm->main, LUA_REGISTRYINDEX);
+	if (loop)
+		vm->tasks = task_table_create(vm, loop);
+	check(vm_call(vm, open_all, NULL, &why) == 0);
+	return vm;
+}
+
+void vm_destroy(struct vm *vm)
+{
+	if (!vm)
+		return;
+	task_table_destroy(vm->tasks);
+	lua_close(vm->main);
+	free(vm->lib_dir);
+	free(vm->service_dir);
+	free(vm);
+}
+
+lua_State *vm_main(const struct vm *vm)
+{
+	return vm->main;
+}
+
+struct vm *vm_of(lua_State *L)
+{
+	void *vm;
+
+	lua_getallocf(L, &vm);
+	return vm;
+}
+
+struct loop *vm_loop(const struct vm *vm)
+{
+	return vm->loop;
+}
+
+struct task_table *vm_tasks(const struct vm *vm)
+{
+	return vm->tasks;
+}
+
+const char *vm_lib_dir(const struct vm *vm)
+{
+	return vm->lib_dir;
+}
+
+const char *vm_service_dir(const struct vm *vm)
+{
+	return vm->service_dir;
+}
+
+void vm_set_service_dir(struct vm *vm, const char *path)
+{
+	free(vm->service_dir);
+	vm->service_dir = mem_copy(path, strlen(path));
+}
+
+size_t vm_memory_used(const struct vm *vm)
+{
+	return vm->used;
+}
+
+bool vm_host_begin(struct vm *vm)
+{
+	bool before = vm->enforcing;
+
+	vm->enforcing = false;
+	return before;
+}
+
+void vm_host_end(struct vm *vm, bool before)
+{
+	vm->enforcing = before;
+}
+
+void vm_enforce(struct vm *vm, bool on)
+{
+	vm->enforcing = on;
+}
+
+/* --- collecting ------------------------------------------------------------------------ */
+
+static int collect(lua_State *L)
+{
+	vm_call_data(L);
+	lua_gc(L, LUA_GCCOLLECT, 0);
+	return 0;
+}
+
+/* Protected: a finalizer that fails raises here. */
+static void collect_all(struct vm *vm)
+{
+	if (vm_call(vm, collect, NULL, NULL) != 0)
+		lua_pop(vm->main, 1);
+	vm->collected = vm->used;
+	vm->refused = false;
+}
+
+/* Above the soft limit, once it is worth it; and whenever a script was refused, for the garbage
+ * may be what was in its way: the collector's own pace can lie beyond the limit. */
+void vm_collect(struct vm *vm)
+{
+	size_t step = vm->hard_max / COLLECT_STEP_DIVISOR;
+
+	if (vm->refused || (vm->used > vm->soft_max && vm->used >= vm->collected + step))
+		collect_all(vm);
+}
+
+bool vm_has_room(struct vm *vm)
+{
+	struct mono now;
+	bool before;
+
+	if (vm->used <= vm->hard_max)
+		return true;
+	now = clock_mono();
+	if (now.ns < vm->room_again.ns)
+		return false;
+	vm->room_again = mono_after_ms(now, ROOM_MS);
+	before = vm_host_begin(vm);
+	collect_all(vm);
+	vm_host_end(vm, before);
+	return vm->used <= vm->hard_max;
+}
