@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: MIT */
+#include "api/consumer.h"
+
+#include "api/json_value.h"
+#include "api/service.h"
+#include "base/check.h"
+#include "loop/loop.h"
+#include "script/task.h"
+#include "script/vm.h"
+#include "store/amqp.h"
+#include "watch/log.h"
+#include "watch/metrics.h"
+#include "watch/trace.h"
+
+#include <lauxlib.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define RETRY_MS 200
+#define RETRY_DOUBLINGS 6 /* 200 ms << 6 is 12.8 s */
+#define RETRY_MS_MAX 10000
+
+struct consumer {
+	struct loop *loop;
+	struct vm *vm;
+	struct amqp *amqp;
+	const struct service_consumer *what;
+};
+
+/* One message being handled. */
+struct handling {
+	struct consumer *consumer;
+	struct amqp_delivery *delivery;
+	struct span *span;
+};
+
+static void set_text(lua_State *L, const char *name, struct slice value)
+{
+	lua_pushlstring(L, value.at ? value.at : "", value.size);
+	lua_setfield(L, -2, name);
+}
+
+/* handler, message */
+static void push_message(lua_State *L, void *data)
+{
+	struct handling *handling = data;
+	const struct amqp_delivery *delivery = handling->delivery;
+	const struct amqp_message *message = &delivery->message;
+	struct fault why;
+
+	lua_rawgeti(L, LUA_REGISTRYINDEX, handling->consumer->what->handler);
+	lua_createtable(L, 0, 7);
+	set_text(L, "exchange", message->exchange);
+	set_text(L, "routing_key", message->routing_key);
+	set_text(L, "queue", delivery->queue);
+	set_text(L, "message_id", message->message_id);
+	lua_pushboolean(L, delivery->redelivered);
+	lua_setfield(L, -2, "redelivered");
+	lua_createtable(L, 0, (int)message->header_count);
+	for (size_t i = 0; i < message->header_count; i++) {
+		lua_pushlstring(L, message->headers[i].name.at, message->headers[i].name.size);
+		lua_pushlstring(L, message->headers[i].value.at,
+				message->headers[i].value.size);
+		lua_rawset(L, -3);
+	}
+	lua_setfield(L, -2, "headers");
+	if (!json_value_push(L, message->body, &why)) {
+		why.kind = FAULT_bad_input;
+		vm_push_fault(L, &why);
+		lua_error(L);
+	}
+	lua_setfield(L, -2, "body");
+}
+
+static void report(const struct handling *handling, const struct fault *why, bool dead)
+{
+	const struct consumer *consumer = handling->consumer;
+	struct slice traceback = task_traceback(consumer->vm);
+	struct attr attrs[6] = {
+		attr_text(SLICE("queue"), handling->delivery->queue),
+		attr_text(SLICE("message_id"), handling->delivery->message.message_id),
+		attr_text(SLICE("kind"), slice_text(fault_name(why->kind))),
+		attr_text(SLICE("error"), slice_text(why->detail)),
+		attr_bool(SLICE("dead_lettered"), dead),
+		attr_text(SLICE("exception.stacktrace"), traceback),
+	};
+
+	log_write(loop_observer(consumer->loop)->log, LOG_error, span_context(handling->span),
+		  SLICE("message failed"), attrs, traceback.size ? 6 : 5);
+}
+
+static void settle(struct handling *handling, const struct fault *why)
+{
+	struct amqp_delivery *delivery = handling->delivery;
+	unsigned attempts = delivery->delivery_count;
+	int delay_ms = RETRY_MS << (attempts < RETRY_DOUBLINGS ? attempts : RETRY_DOUBLINGS);
+	enum amqp_verdict verdict = !why ? AMQP_ack :
+				    why->kind == FAULT_bad_input ? AMQP_dead :
+								   AMQP_retry;
+
+	amqp_settle(handling->consumer->amqp, delivery, verdict,
+		    delay_ms < RETRY_MS_MAX ? delay_ms : RETRY_MS_MAX);
+}
+
+static void on_done(void *context, lua_State *L, const struct fault *why)
+{
+	struct handling *handling = context;
+	struct consumer *consumer = handling->consumer;
+	struct slice outcome = why ? slice_text(fault_name(why->kind)) : SLICE("ok");
+
+	(void)L;
+	if (why) {
+		report(handling, why, why->kind == FAULT_bad_input);
+		span_fail(handling->span, outcome, slice_text(why->detail));
+	}
+	series_add(meter_own(loop_observer(consumer->loop)->meter, METRIC_messages_consumed, 2,
+			     consumer->what->queue, outcome),
+		   1);
+	span_end(handling->span);
+	settle(handling, why);
+	free(handling);
+}
+
+/* Semantic conventions, RabbitMQ: the producer is parent and link. */
+static struct span *begin_span(struct consumer *consumer, const struct amqp_delivery *delivery)
+{
+	const struct amqp_message *message = &delivery->message;
+	char name[256];
+	int size = snprintf(name, sizeof(name), "%.*s:%.*s:%.*s", SLICE_PRINT(message->exchange),
+			    SLICE_PRINT(message->routing_key), SLICE_PRINT(delivery->queue));
+	struct slice destination = slice_of(name, (size_t)size < sizeof(name) ?
+							  (size_t)size :
+							  sizeof(name) - 1);
+	char title[280];
+	int title_size = snprintf(title, sizeof(title), "process %.*s", SLICE_PRINT(destination));
+	struct span *span = span_start(loop_observer(consumer->loop)->tracer, SPAN_consumer,
+				       slice_of(title, (size_t)title_size), delivery->parent);
+
+	if (delivery->parent)
+		span_link(span, delivery->parent);
+	span_attr(span, attr_text(SLICE("messaging.system"), SLICE("rabbitmq")));
+	span_attr(span, attr_text(SLICE("messaging.operation.type"), SLICE("process")));
+	span_attr(span, attr_text(SLICE("messaging.operation.name"), SLICE("process")));
+	span_attr(span, attr_text(SLICE("messaging.destination.name"), destination));
+	span_attr(span, attr_text(SLICE("messaging.rabbitmq.destination.routing_key"),
+				  message->routing_key));
+	span_attr(span, attr_text(SLICE("messaging.message.id"), message->message_id));
+	span_attr(span, attr_integer(SLICE("messaging.rabbitmq.message.delivery_tag"),
+				     (int64_t)delivery->tag));
+	return span;
+}
+
+void consumer_deliver(void *context, struct amqp_delivery *delivery)
+{
+	struct consumer *consumer = context;
+	struct handling *handling = mem_zeroed(1, sizeof(*handling));
+	struct task_config task = {
+		.push = push_message,
+		.data = handling,
+		.deadline = mono_after_ms(loop_now(consumer->loop), CONSUMER_TIMEOUT_MS),
+		.done = on_done,
+		.context = handling,
+	};
+
+	handling->consumer = consumer;
+	handling->delivery = delivery;
+	handling->span = begin_span(consumer, delivery);
+	task.trace = span_context(handling->span);
+	task_start(consumer->vm, &task);
+}
+
+struct consumer *consumer_create(struct loop *loop, struct vm *vm, struct amqp *amqp,
+				 const struct service_consumer *what)
+{
+	struct consumer *consumer = mem_zeroed(1, sizeof(*consumer));
+
+	*consumer = (struct consumer){ loop, vm, amqp, what };
+	return consumer;
+}
+
+void consumer_destroy(struct consumer *consumer)
+{
+	free(consumer);
+}

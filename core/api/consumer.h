@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/* consumer.h -- messages of a queue as tasks of one worker.
+ *
+ *   delivery -> CONSUMER span (parent and link: the producer) -> task(handler, message) -> amqp_settle
+ *
+ * Returning acknowledges. A fault requeues with a delay that doubles with each attempt (200 ms up to 10 s), until the queue's
+ * delivery limit dead-letters it; bad_input, and a body that is no JSON, dead-letter at once.
+ */
+#ifndef API_CONSUMER_H
+#define API_CONSUMER_H
+
+struct amqp;
+struct amqp_delivery;
+struct consumer;
+struct loop;
+struct service_consumer;
+struct vm;
+
+#define CONSUMER_TIMEOUT_MS 30000
+
+/* Borrows all. */
+struct consumer *consumer_create(struct loop *loop, struct vm *vm, struct amqp *amqp,
+				 const struct service_consumer *what);
+void consumer_destroy(struct consumer *consumer); /* after the VM's tasks have ended */
+
+/* An amqp_deliver_fn; context is the consumer. */
+void consumer_deliver(void *context, struct amqp_delivery *delivery);
+
+#endif

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/* handler.h -- from a request to a task and from its results to an answer: where http meets script.
+ *
+ *   request -> router_match -> server span -> task(handler, request table) -> reply -> http_respond
+ *                 \-- 404, 405: answered without Lua                     \-- log line, series, span end
+ *
+ * A client that leaves does not stop its task: what was begun is finished; the answer is dropped and logged as 499.
+ * Hot path; budget: two allocations of ours per request (none in the steady state), held by test/bench.
+ */
+#ifndef API_HANDLER_H
+#define API_HANDLER_H
+
+#include "base/clock.h"
+#include "base/slice.h"
+
+struct handler;
+struct http_request;
+struct loop;
+struct service;
+struct socket_server;
+struct vm;
+
+struct handler_config {
+	struct loop *loop;
+	struct vm *vm;
+	struct service *service;
+	struct socket_server *sockets; /* NULL: the service has none */
+	unsigned tasks_max;
+	int task_timeout_ms;
+	bool production;
+};
+
+/* Borrows everything in config. */
+struct handler *handler_create(const struct handler_config *config);
+void handler_destroy(struct handler *handler); /* after its tasks have ended */
+
+/* An http_handler_fn; context is the handler. */
+void handler_serve(void *context, struct http_request *request);
+
+/* A method as a label: one of the known ones, else "HTTP". */
+struct slice handler_method_label(struct slice method);
+
+/* Counts a request that was answered elsewhere (the host's own endpoints). */
+void handler_record(struct handler *handler, struct slice method, struct slice endpoint,
+		    int status, struct mono began);
+
+#endif

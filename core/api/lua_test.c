@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT */
+/* native.test -- what only a test may do: pretend to be a service, break things on purpose. */
+#include "api/api.h"
+
+#include "api/settings.h"
+#include "base/buf.h"
+#include "base/chaos.h"
+#include "loop/loop.h"
+#include "script/vm.h"
+
+#include <string.h>
+
+/* The folder above lib/, with a slash. */
+static void append_root(struct buf *path, const char *lib_dir)
+{
+	buf_append(path, slice_of(lib_dir, strlen(lib_dir) - strlen("lib")));
+}
+
+/* Settings of conf/<lab>.lua for the service of "lab/service"; a lab without that file has none. */
+static bool read_settings(const struct api *api, struct slice folder, struct fault *why)
+{
+	struct buf path = { 0 };
+	struct slice lab;
+	bool read;
+
+	slice_cut(&folder, '/', &lab);
+	append_root(&path, vm_lib_dir(api->vm));
+	buf_printf(&path, "conf/%.*s.lua", SLICE_PRINT(lab));
+	read = settings_read_file(api->push_setting_context, buf_text(&path),
+				  vm_lib_dir(api->vm), folder, why);
+	buf_finish(&path);
+	return read;
+}
+
+/* test.folder("oms/orders") -> : require looks there too, and conf has that service's settings */
+static int l_test_folder(lua_State *L)
+{
+	const struct api *api = api_of(L);
+	struct slice folder = api_check_slice(L, 1);
+	struct buf path = { 0 };
+	struct fault why;
+	bool before, read;
+
+	if (memchr(folder.at, 0, folder.size) || strstr(folder.at, ".."))
+		return luaL_error(L, "bad folder");
+	append_root(&path, vm_lib_dir(api->vm));
+	buf_printf(&path, "scripts/%.*s", SLICE_PRINT(folder));
+	vm_set_service_dir(api->vm, buf_text(&path));
+	buf_finish(&path);
+	if (!memchr(folder.at, '/', folder.size))
+		return 0;
+	before = vm_host_begin(api->vm);
+	read = read_settings(api, folder, &why);
+	vm_host_end(api->vm, before);
+	return read ? 0 : luaL_error(L, "%s", why.detail);
+}
+
+/* test.chaos(point, [{delay_ms=, fail=, cut=}], [times]) -> : no effect disarms */
+static int l_test_chaos(lua_State *L)
+{
+	const struct api *api = api_of(L);
+	struct slice name = api_check_slice(L, 1);
+	struct chaos_effect effect = { 0 };
+	enum chaos_at at;
+
+	if (!chaos_at_of(name, &at))
+		return luaL_error(L, "no chaos point '%s'", name.at);
+	if (lua_isnoneornil(L, 2)) {
+		chaos_disarm(loop_chaos(api->loop), at);
+		return 0;
+	}
+	luaL_checktype(L, 2, LUA_TTABLE);
+	lua_getfield(L, 2, "delay_ms");
+	effect.delay_ms = (int)lua_tointeger(L, -1);
+	lua_getfield(L, 2, "cut");
+	effect.cut = lua_toboolean(L, -1);
+	lua_getfield(L, 2, "fail");
+	if (lua_type(L, -1) == LUA_TSTRING)
+		effect.fail = fault_kind_of(slice_text(lua_tostring(L, -1)));
+	chaos_arm(loop_chaos(api->loop), at, effect, (int)luaL_optinteger(L, 3, -1));
+	return 0;
+}
+
+void api_open_test(lua_State *L, const struct api *api)
+{
+	static const luaL_Reg calls[] = { { "chaos", l_test_chaos },
+					  { "folder", l_test_folder },
+					  { NULL, NULL } };
+
+	api_module(L, api, calls, NULL);
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+/* request_table.h -- a request as the table a script's handler gets. */
+#ifndef API_REQUEST_TABLE_H
+#define API_REQUEST_TABLE_H
+
+#include <lua.h>
+#include <stdbool.h>
+
+struct buf;
+struct http_request;
+struct router_match;
+
+/* Pushes {method, route, path = {name = value}, query, headers, raw, body}. Protected, in host
+ * mode: raises a fault table for a body that is no JSON. raw: leave the body alone. */
+void request_table_push(lua_State *L, struct http_request *request,
+			const struct router_match *match, bool raw, struct buf *scratch);
+
+#endif

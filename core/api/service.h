@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/* service.h -- a service as its script describes it, read once when the file has run.
+ *
+ * The script returns a table (built by lib/app.lua): name, and the arrays routes, jobs, consumers, sockets. Their functions are
+ * kept as registry references of the VM; their texts are copied.
+ */
+#ifndef API_SERVICE_H
+#define API_SERVICE_H
+
+#include "base/arena.h"
+#include "base/fault.h"
+
+#define SERVICE_KEYS_MAX 16
+
+struct vm;
+struct router;
+
+#define ROUTE_STATUSES 8 /* series kept per route; further statuses are looked up */
+
+struct service_route {
+	struct slice method;
+	struct slice path;
+	int handler; /* registry reference */
+	bool raw; /* the body is not JSON */
+	const struct service_socket *socket; /* or NULL */
+	struct {
+		int status;
+		struct series *series;
+	} kept[ROUTE_STATUSES];
+};
+
+struct service_job {
+	struct slice name;
+	double every_s;
+	int handler;
+};
+
+struct service_consumer {
+	struct slice queue;
+	struct slice keys[SERVICE_KEYS_MAX];
+	size_t key_count;
+	unsigned prefetch;
+	int handler;
+};
+
+struct service_socket {
+	struct slice path;
+	int accept; /* references; LUA_NOREF where the script has none */
+	int open;
+	int message;
+	int close;
+};
+
+struct service {
+	struct slice name;
+	struct service_route *routes; /* one for each socket too */
+	size_t route_count;
+	struct service_job *jobs;
+	size_t job_count;
+	struct service_consumer *consumers;
+	size_t consumer_count;
+	struct service_socket *sockets;
+	size_t socket_count;
+	struct router *router; /* a route's handler is its struct service_route */
+	struct arena arena;
+};
+
+/* Runs the file and reads what it returns. NULL with file and line in why when it cannot. */
+struct service *service_load(struct vm *vm, const char *path, struct fault *why);
+void service_destroy(struct service *service);
+
+#endif

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT */
+#include "api/test_cases.h"
+
+#include "base/arena.h"
+#include "base/check.h"
+#include "script/loader.h"
+#include "script/vm.h"
+
+#include <lauxlib.h>
+#include <stdlib.h>
+
+#define CASES_MAX 1000
+
+struct test_case {
+	struct slice name;
+	int fn; /* registry reference */
+};
+
+struct test_cases {
+	struct vm *vm;
+	struct arena arena;
+	struct test_case *all;
+	size_t count;
+	test_ended_fn *ended; /* of the test that runs */
+	void *context;
+};
+
+struct loading {
+	struct test_cases *cases;
+	const char *path;
+};
+
+static void read_case(lua_State *L, struct test_cases *cases, size_t i)
+{
+	struct slice name;
+
+	lua_rawgeti(L, 1, (int)i + 1);
+	luaL_checktype(L, -1, LUA_TTABLE);
+	lua_getfield(L, -1, "name");
+	name.at = luaL_checklstring(L, -1, &name.size);
+	cases->all[i].name = arena_copy(&cases->arena, name);
+	lua_pop(L, 1);
+	lua_getfield(L, -1, "fn");
+	luaL_checktype(L, -1, LUA_TFUNCTION);
+	cases->all[i].fn = luaL_ref(L, LUA_REGISTRYINDEX);
+	lua_pop(L, 1);
+}
+
+static int load_file(lua_State *L)
+{
+	struct loading *loading = vm_call_data(L);
+	struct test_cases *cases = loading->cases;
+	size_t count;
+
+	loader_push_file(L, loading->path);
+	lua_call(L, 0, 1);
+	if (!lua_istable(L, 1))
+		luaL_error(L, "%s must return its tests (test.suite())", loading->path);
+	count = lua_objlen(L, 1);
+	if (count > CASES_MAX)
+		luaL_error(L, "%s: more than %d tests", loading->path, CASES_MAX);
+	cases->all = arena_alloc(&cases->arena, (count + 1) * sizeof(*cases->all));
+	for (size_t i = 0; i < count; i++)
+		read_case(L, cases, i);
+	cases->count = count;
+	return 0;
+}
+
+struct test_cases *test_cases_load(struct vm *vm, const char *path, struct fault *why)
+{
+	struct test_cases *cases = mem_zeroed(1, sizeof(*cases));
+	struct loading loading = { cases, path };
+
+	cases->vm = vm;
+	if (vm_call(vm, load_file, &loading, why) == 0)
+		return cases;
+	lua_pop(vm_main(vm), 1);
+	test_cases_destroy(cases);
+	return NULL;
+}
+
+void test_cases_destroy(struct test_cases *cases)
+{
+	if (!cases)
+		return;
+	arena_finish(&cases->arena);
+	free(cases);
+}
+
+size_t test_cases_count(const struct test_cases *cases)
+{
+	return cases->count;
+}
+
+struct slice test_cases_name(const struct test_cases *cases, size_t index)
+{
+	return cases->all[index].name;
+}
+
+struct starting {
+	int fn;
+};
+
+static void push_case(lua_State *L, void *data)
+{
+	lua_rawgeti(L, LUA_REGISTRYINDEX, ((struct starting *)data)->fn);
+}
+
+static void on_done(void *context, lua_State *L, const struct fault *why)
+{
+	struct test_cases *cases = context;
+
+	(void)L;
+	cases->ended(cases->context, why, task_traceback(cases->vm));
+}
+
+void test_cases_start(struct test_cases *cases, size_t index, struct mono deadline,
+		      test_ended_fn *ended, void *context)
+{
+	struct starting starting = { cases->all[index].fn };
+	struct task_config task = {
+		.push = push_case,
+		.data = &starting,
+		.deadline = deadline,
+		.done = on_done,
+		.context = cases,
+	};
+
+	cases->ended = ended;
+	cases->context = context;
+	task_start(cases->vm, &task);
+}

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/* test_cases.h -- the array {name = text, fn = function} that a test file returns. */
+#ifndef API_TEST_CASES_H
+#define API_TEST_CASES_H
+
+#include "base/fault.h"
+#include "script/task.h"
+
+struct test_cases;
+struct vm;
+
+/* Runs the file. NULL with why when it cannot, or returns something else. */
+struct test_cases *test_cases_load(struct vm *vm, const char *path, struct fault *why);
+void test_cases_destroy(struct test_cases *cases); /* before the VM */
+
+size_t test_cases_count(const struct test_cases *cases);
+struct slice test_cases_name(const struct test_cases *cases, size_t index);
+
+/* Starts the test as a task. ended is called once: why NULL when it passed. Both texts are borrowed during the call. */
+typedef void test_ended_fn(void *context, const struct fault *why, struct slice traceback);
+void test_cases_start(struct test_cases *cases, size_t index, struct mono deadline,
+		      test_ended_fn *ended, void *context);
+
+#endif

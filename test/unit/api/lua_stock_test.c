@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: MIT */
+/* native.stock against a real PostgreSQL of the test's own. */
+#include "script_rig.h"
+
+#include "stock/reserve.h"
+#include "store/pg_pool.h"
+
+#include "../store/pg_server.h"
+
+#define TABLES                                                                           \
+	"create table products (sku text primary key, name text, unit_price bigint);"    \
+	"create table stock (sku text references products, warehouse text, on_hand "     \
+	"integer, "                                                                      \
+	"reserved integer default 0 check (reserved between 0 and on_hand), "            \
+	"primary key (sku, warehouse));"                                                 \
+	"create table holds (id uuid primary key, order_id text unique, state text, "    \
+	"expires_at timestamptz, created_at timestamptz, updated_at timestamptz);"       \
+	"create table hold_lines (hold_id uuid, sku text, warehouse text, quantity "     \
+	"integer);"                                                                      \
+	"create table movements (sku text, warehouse text, quantity integer, reason "    \
+	"text, "                                                                         \
+	"order_id text, created_at timestamptz);"                                        \
+	"insert into products values ('A', 'a', 250);"                                   \
+	"insert into stock values ('A', 'east', 10)"
+
+struct shop {
+	struct rig rig;
+	struct pg_server server;
+};
+
+static int open_shop(void **state)
+{
+	static const struct rig_module modules[] = { { "native.stock", api_open_stock },
+						     { NULL, NULL } };
+	struct shop *shop = mem_zeroed(1, sizeof *shop);
+	struct pg_pool_config pool = { .size_max = 2,
+				       .waiting_max = 10,
+				       .pipeline_max = 8,
+				       .connect_timeout_ms = 3000 };
+	struct stock_config stock = { .batch_max = 8, .waiting_max = 100, .lanes = 1 };
+	struct fault why;
+
+	pg_server_create(&shop->server);
+	pg_server_run(&shop->server, TABLES);
+	pool.url = shop->server.url;
+	rig_init(&shop->rig);
+	shop->rig.api.pg = pg_pool_create(shop->rig.loop, &pool, &why);
+	shop->rig.api.stock = stock_create(shop->rig.loop, shop->rig.api.pg, &stock);
+	rig_open(&shop->rig, 16 << 20, modules);
+	*state = shop;
+	return 0;
+}
+
+static int close_shop(void **state)
+{
+	struct shop *shop = *state;
+
+	stock_destroy(shop->rig.api.stock);
+	pg_pool_destroy(shop->rig.api.pg);
+	rig_finish(&shop->rig);
+	pg_server_destroy(&shop->server);
+	free(shop);
+	return 0;
+}
+
+#define SETUP "local stock = require 'native.stock' "
+
+static void a_hold_is_made_told_again_and_sold(void **state)
+{
+	struct shop *shop = *state;
+
+	assert_run(&shop->rig,
+		   SETUP
+		   "local r = stock.reserve{order_id = 'o1', ttl_s = 60, items = "
+		   "{{sku = 'A', quantity = 2}, {sku = 'A', quantity = 1}}} "
+		   "local again = stock.reserve{order_id = 'o1', ttl_s = 60, items = "
+		   "{{sku = 'A', quantity = 9}}} "
+		   "local i = r.items[1] return #r.reservation_id, #r.items, i.sku, "
+		   "i.quantity, i.unit_price, i.warehouse, r.expires_at:match('Z$'), "
+		   "again.reservation_id == r.reservation_id, "
+		   "again.expires_at == r.expires_at",
+		   "36 1 A 3 250 east Z true true");
+	assert_run(&shop->rig,
+		   SETUP "return stock.sell('o1').sold, stock.sell('o1').sold",
+		   "true false");
+	assert_run(&shop->rig,
+		   SETUP "local r, why = stock.release('o1') return r == nil, why.kind",
+		   "true refused");
+}
+
+static void a_refusal_names_the_sku(void **state)
+{
+	struct shop *shop = *state;
+
+	assert_run(&shop->rig,
+		   SETUP
+		   "local r, why = stock.reserve{order_id = 'o2', ttl_s = 60, items = "
+		   "{{sku = 'A', quantity = 1000}}} return r == nil, why.kind, why.sku, "
+		   "why.detail",
+		   "true refused A not enough stock: A");
+	assert_run(&shop->rig,
+		   SETUP
+		   "local r, why = stock.reserve{order_id = 'o2', ttl_s = 60, items = "
+		   "{{sku = 'A', quantity = 1}, {sku = 'X', quantity = 1}}} "
+		   "return why.kind, why.sku",
+		   "missing X");
+	assert_run(&shop->rig,
+		   SETUP
+		   "local r, why = stock.release('nobody') return why.kind, why.sku",
+		   "missing nil");
+	assert_run(&shop->rig,
+		   SETUP
+		   "local r, why = stock.reserve{order_id = 'o2', ttl_s = 60, items = "
+		   "{{sku = 'A', quantity = -1}}} return why.kind, why.sku",
+		   "bad_input A");
+	assert_run(&shop->rig,
+		   SETUP
+		   "stock.reserve{order_id = 'o3', ttl_s = 60, items = {{sku = 'A', "
+		   "quantity = 1}}} return stock.release('o3').released, "
+		   "stock.release('o3').released",
+		   "true false");
+}
+
+static void wrong_use_is_an_error(void **state)
+{
+	struct shop *shop = *state;
+
+	assert_contains(rig_run(&shop->rig, SETUP "stock.reserve(1)"), "table expected");
+	assert_contains(
+		rig_run(&shop->rig, SETUP "stock.reserve{order_id = 'o', ttl_s = 1}"),
+		"'items' is not a table");
+	assert_contains(rig_run(&shop->rig,
+				SETUP "stock.reserve{order_id = 'o', ttl_s = 1, "
+				      "items = {{sku = 'A', quantity = 1.5}}}"),
+			"not a whole number");
+	assert_contains(rig_run(&shop->rig,
+				SETUP "stock.reserve{order_id = 'o', ttl_s = 1, "
+				      "items = {{sku = 1, quantity = 1}}}"),
+			"sku is not a text");
+	assert_contains(rig_run(&shop->rig, SETUP "stock.release()"), "string expected");
+}
+
+static void a_database_that_is_gone_is_raised(void **state)
+{
+	struct shop *shop = *state;
+
+	pg_server_stop(&shop->server, SIGQUIT);
+	assert_contains(rig_run(&shop->rig, SETUP "stock.release('o1')"),
+			"unavailable: ");
+	stock_destroy(shop->rig.api.stock);
+	shop->rig.api.stock = NULL;
+	assert_contains(rig_run(&shop->rig, SETUP "stock.release('o1')"),
+			"set postgres_url");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_hold_is_made_told_again_and_sold),
+		cmocka_unit_test(a_refusal_names_the_sku),
+		cmocka_unit_test(wrong_use_is_an_error),
+		cmocka_unit_test(a_database_that_is_gone_is_raised),
+	};
+
+	if (!pg_server_found()) {
+		print_message("skipped: PostgreSQL is not installed\n");
+		return 77;
+	}
+	return cmocka_run_group_tests_name("lua_stock", tests, open_shop, close_shop);
+}
