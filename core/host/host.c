@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: MIT */
+#include "host/host.h"
+
+#include "api/service.h"
+#include "api/socket_hub.h"
+#include "base/check.h"
+#include "host/admin.h"
+#include "host/conf.h"
+#include "host/export.h"
+#include "host/otel.h"
+#include "host/wiring.h"
+#include "host/worker_service.h"
+#include "loop/worker.h"
+#include "store/amqp.h"
+#include "watch/log.h"
+#include "watch/metrics.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define HELPER_THREADS 2
+#define HELPER_QUEUE_MAX 64
+#define LOG_RING_BYTES (64u << 10)
+#define FLUSH_MS 3000
+#define AMQP_WAITING_MAX 4096
+#define AMQP_CONNECT_TIMEOUT_MS 3000
+#define AMQP_HEARTBEAT_S 10
+#define AMQP_DELIVERY_LIMIT 10
+#define EVENTS "events" /* the exchange of all labs */
+
+struct host_worker {
+	struct wiring wiring;
+	struct worker_service *service;
+	struct thread *thread;
+};
+
+struct host {
+	const struct conf *conf;
+	struct otel_config otel;
+	struct metrics *metrics;
+	struct log_hub *logs;
+	struct log *log; /* of the main thread */
+	struct helper *helper;
+	struct export *export;
+	struct amqp *amqp;
+	struct observer publisher, consumer; /* of AMQP's threads */
+	struct admin_shared shared;
+	struct host_worker *workers;
+	size_t wired; /* workers that have their wiring */
+	unsigned port;
+};
+
+/* --- what the process has once ------------------------------------------------------------------------ */
+
+static void log_warnings(struct host *host)
+{
+	for (size_t i = 0; i < host->otel.warning_count; i++)
+		log_printf(host->log, LOG_warn, "%.*s", SLICE_PRINT(host->otel.warnings[i]));
+}
+
+static bool make_shared(struct host *host, struct fault *why)
+{
+	enum log_severity least = LOG_info;
+
+	log_severity_of(slice_text(host->conf->log_level), &least);
+	host->metrics = metrics_create();
+	host->otel.environment = slice_text(host->conf->mode);
+	host->export = export_create(&host->otel, host->metrics, least);
+	host->logs = export_logs(host->export);
+	host->log = log_create(host->logs, LOG_RING_BYTES);
+	host->helper = helper_create(HELPER_THREADS, HELPER_QUEUE_MAX);
+	log_warnings(host);
+	return true;
+}
+
+static struct observer make_observer(struct host *host)
+{
+	return (struct observer){ log_create(host->logs, LOG_RING_BYTES),
+				  meter_create(host->metrics), NULL };
+}
+
+static bool make_amqp(struct host *host, struct fault *why)
+{
+	struct amqp_config config = {
+		.url = host->conf->amqp_url,
+		.name = host->conf->service,
+		.waiting_max = AMQP_WAITING_MAX,
+		.connect_timeout_ms = AMQP_CONNECT_TIMEOUT_MS,
+		.heartbeat_s = AMQP_HEARTBEAT_S,
+		.delivery_limit = AMQP_DELIVERY_LIMIT,
+		.publisher = &host->publisher,
+		.consumer = &host->consumer,
+	};
+
+	if (!*host->conf->amqp_url)
+		return true;
+	host->publisher = make_observer(host);
+	host->consumer = make_observer(host);
+	host->amqp = amqp_create(&config, why);
+	return host->amqp != NULL;
+}
+
+/* On the telemetry thread, before each export of metrics. */
+static void on_export(void *context, struct meter *meter)
+{
+	struct host *host = context;
+
+	admin_count_process(&host->shared, host->logs, meter);
+}
+
+/* --- workers -------------------------------------------------------------------------------------------- */
+
+static void wake_job(void *context, struct slice name)
+{
+	struct host *host = context;
+
+	worker_service_wake_job(host->workers[0].service, name);
+}
+
+static bool wire_workers(struct host *host, struct fault *why)
+{
+	struct wiring_shared shared = { host->conf, &host->otel, host->logs, host->metrics,
+					host->helper };
+	struct socket_hub **hubs = mem_zeroed(host->conf->workers, sizeof(*hubs));
+
+	for (size_t i = 0; i < host->conf->workers; i++) {
+		struct wiring *wiring = &host->workers[i].wiring;
+
+		if (!wiring_init(wiring, &shared, why))
+			break;
+		host->wired++;
+		wiring->api.amqp = host->amqp;
+		wiring->api.wake_job = wake_job;
+		wiring->api.wake_job_context = host;
+		hubs[i] = wiring->api.sockets;
+		if (!wiring_open(wiring, why))
+			break;
+		if (i + 1 == host->conf->workers) {
+			socket_hub_join(hubs, i + 1);
+			free(hubs);
+			return true;
+		}
+	}
+	free(hubs);
+	return false;
+}
+
+static bool load_service(struct host *host, struct fault *why)
+{
+	for (size_t i = 0; i < host->conf->workers; i++) {
+		struct worker_service_config config = {
+			.conf = host->conf,
+			.wiring = &host->workers[i].wiring,
+			.logs = host->logs,
+			.shared = &host->shared,
+			.first = i == 0,
+		};
+
+		host->workers[i].service = worker_service_create(&config, why);
+		if (!host->workers[i].service)
+			return false;
+	}
+	return true;
+}
+
+/* Each worker has loaded the same file, so the consumers are the same on all. */
+static bool start_consumers(struct host *host, struct fault *why)
+{
+	const struct service *service = worker_service_of(host->workers[0].service);
+	size_t count = host->conf->workers;
+	struct amqp_receiver *receivers;
+
+	if (!service->consumer_count)
+		return true;
+	if (!host->amqp)
+		return fault_set(why, FAULT_bad_input,
+				 "the service consumes queues: set amqp_url (ORRERY_AMQP_URL)");
+	receivers = mem_zeroed(count, sizeof(*receivers));
+	for (size_t i = 0; i < service->consumer_count; i++) {
+		const struct service_consumer *consumer = &service->consumers[i];
+		struct amqp_consumer_config config = {
+			.queue = consumer->queue,
+			.exchange = SLICE(EVENTS),
+			.keys = consumer->keys,
+			.key_count = consumer->key_count,
+			.prefetch = consumer->prefetch,
+			.receivers = receivers,
+			.receiver_count = count,
+		};
+
+		for (size_t w = 0; w < count; w++)
+			receivers[w] = worker_service_receiver(host->workers[w].service, i);
+		amqp_consume(host->amqp, &config);
+	}
+	free(receivers);
+	return true;
+}
+
+static bool listen_all(struct host *host, struct fault *why)
+{
+	host->port = host->conf->port;
+	for (size_t i = 0; i < host->conf->workers; i++) {
+		host->port = worker_service_listen(host->workers[i].service, host->port, why);
+		if (!host->port)
+			return false;
+	}
+	return true;
+}
+
+static void start_threads(struct host *host)
+{
+	char name[32];
+
+	for (size_t i = 0; i < host->conf->workers; i++) {
+		snprintf(name, sizeof(name), "worker-%zu", i);
+		host->workers[i].thread =
+			thread_start(name, worker_service_run, host->workers[i].service);
+	}
+}
+
+/* --- start, wait, end -------------------------------------------------------------------------------------- */
+
+static bool start_export(struct host *host, struct fault *why)
+{
+	struct tracer **tracers = mem_zeroed(host->conf->workers, sizeof(*tracers));
+	bool started;
+
+	for (size_t i = 0; i < host->conf->workers; i++)
+		tracers[i] = host->workers[i].wiring.observer.tracer;
+	export_on_measure(host->export, on_export, host);
+	started = export_start(host->export, tracers, host->conf->workers, why);
+	free(tracers);
+	return started;
+}
+
+static void announce(struct host *host)
+{
+	const struct service *service = worker_service_of(host->workers[0].service);
+	struct attr attrs[] = {
+		attr_text(SLICE("version"), SLICE(ORRERY_VERSION)),
+		attr_text(SLICE("host"), slice_text(host->conf->host)),
+		attr_integer(SLICE("port"), host->port),
+		attr_integer(SLICE("workers"), host->conf->workers),
+		attr_integer(SLICE("routes"), (int64_t)service->route_count),
+	};
+
+	log_write(host->log, LOG_info, NULL, SLICE("serving"), attrs,
+		  sizeof(attrs) / sizeof(*attrs));
+}
+
+static bool start(struct host *host, struct fault *why)
+{
+	return make_shared(host, why) && make_amqp(host, why) && wire_workers(host, why) &&
+	       load_service(host, why) && listen_all(host, why) && start_export(host, why) &&
+	       start_consumers(host, why);
+}
+
+static void wait_for_end(struct host *host, const sigset_t *signals)
+{
+	int signal = 0;
+
+	sigwait(signals, &signal);
+	log_printf(host->log, LOG_info, "draining");
+	atomic_store(&host->shared.draining, true);
+	if (host->amqp)
+		amqp_quiesce(host->amqp);
+	for (size_t i = 0; i < host->conf->workers; i++)
+		worker_service_drain(host->workers[i].service);
+	for (size_t i = 0; i < host->conf->workers; i++)
+		thread_join(host->workers[i].thread);
+}
+
+static void finish(struct host *host)
+{
+	for (size_t i = 0; i < host->wired; i++)
+		worker_service_stop(host->workers[i].service);
+	amqp_destroy(host->amqp, FLUSH_MS);
+	export_stop(host->export, FLUSH_MS);
+	helper_destroy(host->helper); /* its work posts to the loops */
+	for (size_t i = 0; i < host->wired; i++)
+		wiring_finish(&host->workers[i].wiring);
+	for (size_t i = 0; i < host->wired; i++)
+		worker_service_destroy(host->workers[i].service);
+	export_destroy(host->export);
+	metrics_destroy(host->metrics);
+	otel_config_finish(&host->otel);
+	free(host->workers);
+}
+
+bool host_serve(const struct conf *conf, struct fault *why)
+{
+	struct host host = { .conf = conf };
+	sigset_t signals;
+	bool started;
+
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	pthread_sigmask(SIG_BLOCK, &signals, NULL); /* before any thread */
+	host.workers = mem_zeroed(conf->workers, sizeof(*host.workers));
+	started = otel_config_read(&host.otel, slice_text(conf->service), otel_getenv, NULL, why) &&
+		  start(&host, why);
+	if (started) {
+		start_threads(&host);
+		announce(&host);
+		wait_for_end(&host, &signals);
+	}
+	finish(&host);
+	return started;
+}

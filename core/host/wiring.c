@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT */
+#include "host/wiring.h"
+
+#include "api/settings.h"
+#include "api/socket_hub.h"
+#include "base/random.h"
+#include "host/conf.h"
+#include "host/otel.h"
+#include "http/client.h"
+#include "loop/loop.h"
+#include "script/vm.h"
+#include "stock/reserve.h"
+#include "store/pg_pool.h"
+#include "store/redis_pool.h"
+#include "watch/log.h"
+#include "watch/metrics.h"
+#include "watch/trace.h"
+
+#include <stdlib.h>
+
+#define LOG_RING_BYTES (512u << 10)
+#define SPAN_RING_BYTES (1u << 20)
+#define POOL_WAITING_MAX 1024
+#define POOL_PIPELINE_MAX 8
+#define CONNECT_TIMEOUT_MS 2000
+#define UPSTREAM_CONNECTIONS_MAX 64
+#define UPSTREAM_IDLE_TIMEOUT_MS 15000
+#define UPSTREAM_ANSWER_MAX (8u << 20)
+#define STOCK_BATCH_MAX 64
+#define STOCK_LANES 2
+
+static bool open_postgres(struct wiring *wiring, const struct conf *conf, struct fault *why)
+{
+	struct pg_pool_config config = {
+		.url = conf->postgres_url,
+		.size_max = conf->postgres_connections,
+		.waiting_max = POOL_WAITING_MAX,
+		.pipeline_max = POOL_PIPELINE_MAX,
+		.connect_timeout_ms = CONNECT_TIMEOUT_MS,
+	};
+	struct stock_config stock = {
+		.batch_max = STOCK_BATCH_MAX,
+		.waiting_max = POOL_WAITING_MAX,
+		.lanes = STOCK_LANES,
+	};
+
+	if (!*conf->postgres_url)
+		return true;
+	wiring->api.pg = pg_pool_create(wiring->loop, &config, why);
+	if (!wiring->api.pg)
+		return false;
+	wiring->api.stock = stock_create(wiring->loop, wiring->api.pg, &stock);
+	return true;
+}
+
+static bool open_redis(struct wiring *wiring, const struct conf *conf, struct fault *why)
+{
+	struct redis_pool_config config = {
+		.url = conf->redis_url,
+		.waiting_max = POOL_WAITING_MAX,
+		.connect_timeout_ms = CONNECT_TIMEOUT_MS,
+	};
+
+	if (!*conf->redis_url)
+		return true;
+	wiring->api.redis = redis_pool_create(wiring->loop, &config, why);
+	return wiring->api.redis != NULL;
+}
+
+static void open_http(struct wiring *wiring)
+{
+	struct http_client_config config = {
+		.connections_max = UPSTREAM_CONNECTIONS_MAX,
+		.idle_max = UPSTREAM_CONNECTIONS_MAX,
+		.idle_timeout_ms = UPSTREAM_IDLE_TIMEOUT_MS,
+		.connect_timeout_ms = CONNECT_TIMEOUT_MS,
+		.waiting_max = POOL_WAITING_MAX,
+		.response_size_max = UPSTREAM_ANSWER_MAX,
+	};
+
+	wiring->api.http = http_client_create(wiring->loop, &config);
+}
+
+static void make_observer(struct wiring *wiring, const struct wiring_shared *shared)
+{
+	struct tracer_config config = otel_tracer_config(shared->otel, SPAN_RING_BYTES);
+	uint64_t seed;
+
+	random_secure(&seed, sizeof(seed));
+	wiring->observer.log = log_create(shared->logs, LOG_RING_BYTES);
+	wiring->observer.meter = meter_create(shared->metrics);
+	wiring->observer.tracer = tracer_create(&config, seed);
+}
+
+bool wiring_init(struct wiring *wiring, const struct wiring_shared *shared, struct fault *why)
+{
+	const struct conf *conf = shared->conf;
+	struct vm_config vm = { 0 };
+
+	*wiring = (struct wiring){ 0 };
+	make_observer(wiring, shared);
+	wiring->loop = loop_create(&wiring->observer, &wiring->chaos);
+	wiring->lib_dir = conf_path(conf->root, "lib", NULL, NULL);
+	vm.memory_max = (size_t)conf->memory_max_mb << 20;
+	vm.lib_dir = wiring->lib_dir;
+	vm.service_dir = conf->service_dir;
+	wiring->api.loop = wiring->loop;
+	wiring->api.vm = vm_create(wiring->loop, &vm);
+	wiring->api.metrics = shared->metrics;
+	wiring->api.helper = shared->helper;
+	wiring->api.sockets = socket_hub_create(wiring->loop);
+	wiring->api.push_setting = settings_push;
+	wiring->api.push_setting_context = conf->shown;
+	open_http(wiring);
+	if (open_postgres(wiring, conf, why) && open_redis(wiring, conf, why))
+		return true;
+	wiring_finish(wiring);
+	return false;
+}
+
+static int open_modules(lua_State *L)
+{
+	const struct api *api = vm_call_data(L);
+
+	api_open(L, api);
+	return 0;
+}
+
+bool wiring_open(struct wiring *wiring, struct fault *why)
+{
+	return vm_call(wiring->api.vm, open_modules, &wiring->api, why) >= 0;
+}
+
+void wiring_finish(struct wiring *wiring)
+{
+	stock_destroy(wiring->api.stock);
+	pg_pool_destroy(wiring->api.pg);
+	redis_pool_destroy(wiring->api.redis);
+	http_client_destroy(wiring->api.http);
+	vm_destroy(wiring->api.vm);
+	socket_hub_destroy(wiring->api.sockets);
+	loop_destroy(wiring->loop);
+	tracer_destroy(wiring->observer.tracer);
+	free(wiring->lib_dir);
+	*wiring = (struct wiring){ 0 };
+}
