@@ -1,0 +1,41 @@
+-- The oms lab: which services, where, with which budgets. Later wins: the host's default, `defaults`
+-- here, `services.<name>`, the environment (ORRERY_PORT, ORRERY_UPSTREAM_USERS ...), the command line.
+-- Secrets and the addresses of the stores come from the environment alone.
+return {
+  defaults = {
+    host = "127.0.0.1",
+    workers = 1,
+    postgres_connections = 8, -- per worker
+    memory_max_mb = 64,       -- per Lua machine
+    task_timeout_ms = 5000,
+  },
+
+  services = {
+    orders = {
+      port = 8001,
+      task_timeout_ms = 10000, -- it waits for three others in a row
+      upstreams = {
+        inventory = "http://127.0.0.1:8002",
+        payments = "http://127.0.0.1:8003",
+        users = "http://127.0.0.1:8004",
+      },
+    },
+    inventory = {
+      port = 8002,
+      options = { hold_ttl_s = 900 }, -- a hold that nobody sells or releases ends by itself
+    },
+    payments = {
+      port = 8003,
+      upstreams = { acquirer = "http://127.0.0.1:8006" },
+    },
+    users = { port = 8004 },
+    notifications = {
+      port = 8005,
+      options = { mail_latency_ms_median = 20 },
+    },
+    acquirer = { -- the card network: somebody else's machine, without telemetry
+      port = 8006,
+      options = { latency_ms_median = 40 },
+    },
+  },
+}
