@@ -28,7 +28,7 @@ return {
       port = 8003,
       upstreams = { acquirer = "http://127.0.0.1:8006" },
     },
-    users = { port = 8004 },
+    users = { port = 8004, dialect = "micrometer" }, -- as a Spring service would
     notifications = {
       port = 8005,
       options = { mail_latency_ms_median = 20 },

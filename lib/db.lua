@@ -1,7 +1,7 @@
 -- PostgreSQL. SQL is a literal with $1, $2 ...; a value never becomes part of the text.
 --
--- A refusal by a constraint is the caller's to decide: it comes back as nil, why, with
--- kind "refused" and the name in why.constraint. Everything else that goes wrong is raised.
+-- A refusal by a constraint is the caller's to decide: it comes back as nil, why, of kind
+-- "refused" and with the name in why.constraint. All else that goes wrong is raised.
 local native = require "native.db"
 
 local db = {}

@@ -86,7 +86,9 @@ function http.why(answer)
   local document = type(answer.body) == "table" and answer.body or {}
   local fields = {}
   for name, value in pairs(document) do
-    fields[name] = not ours[name] and value or nil
+    if not ours[name] then
+      fields[name] = value -- false is a value too
+    end
   end
   fields.status = answer.status
   local kind = fault.is(document) and document.kind or fault.kind_of(answer.status)

@@ -102,23 +102,48 @@ static void settle(struct handling *handling, const struct fault *why)
 		    delay_ms < RETRY_MS_MAX ? delay_ms : RETRY_MS_MAX);
 }
 
+static void count_fault(const struct consumer *consumer, const struct fault *why)
+{
+	series_add(meter_own(loop_observer(consumer->loop)->meter, METRIC_task_faults, 1,
+			     slice_text(fault_name(why->kind))),
+		   1);
+}
+
 static void on_done(void *context, lua_State *L, const struct fault *why)
 {
 	struct handling *handling = context;
-	struct consumer *consumer = handling->consumer;
-	struct slice outcome = why ? slice_text(fault_name(why->kind)) : SLICE("ok");
 
-	(void)L;
 	if (why) {
-		report(handling, why, why->kind == FAULT_bad_input);
-		span_fail(handling->span, outcome, slice_text(why->detail));
+		if (why->kind != FAULT_cancelled)
+			report(handling, why, why->kind == FAULT_bad_input);
+		count_fault(handling->consumer, why);
+		span_fail(handling->span, slice_text(fault_name(why->kind)),
+			  slice_text(why->detail));
 	}
-	series_add(meter_own(loop_observer(consumer->loop)->meter, METRIC_messages_consumed, 2,
-			     consumer->what->queue, outcome),
-		   1);
 	span_end(handling->span);
 	settle(handling, why);
 	free(handling);
+}
+
+/* "exchange:routing key:queue" without empty parts, and without the queue where it is the key. */
+static struct slice name_destination(const struct amqp_delivery *delivery, char *text,
+				     size_t size)
+{
+	const struct amqp_message *message = &delivery->message;
+	struct slice parts[3] = { message->exchange, message->routing_key, delivery->queue };
+	size_t used = 0;
+
+	if (slice_equal(parts[1], parts[2]))
+		parts[2].size = 0;
+	for (size_t i = 0; i < 3; i++) {
+		if (parts[i].size == 0 || used + 1 + parts[i].size > size)
+			continue;
+		if (used)
+			text[used++] = ':';
+		memcpy(text + used, parts[i].at, parts[i].size);
+		used += parts[i].size;
+	}
+	return slice_of(text, used);
 }
 
 /* Semantic conventions, RabbitMQ: the producer is parent and link. */
@@ -126,13 +151,10 @@ static struct span *begin_span(struct consumer *consumer, const struct amqp_deli
 {
 	const struct amqp_message *message = &delivery->message;
 	char name[256];
-	int size = snprintf(name, sizeof(name), "%.*s:%.*s:%.*s", SLICE_PRINT(message->exchange),
-			    SLICE_PRINT(message->routing_key), SLICE_PRINT(delivery->queue));
-	struct slice destination = slice_of(name, (size_t)size < sizeof(name) ?
-							  (size_t)size :
-							  sizeof(name) - 1);
+	struct slice destination = name_destination(delivery, name, sizeof(name));
 	char title[280];
-	int title_size = snprintf(title, sizeof(title), "process %.*s", SLICE_PRINT(destination));
+	int title_size =
+		snprintf(title, sizeof(title), "process %.*s", SLICE_PRINT(destination));
 	struct span *span = span_start(loop_observer(consumer->loop)->tracer, SPAN_consumer,
 				       slice_of(title, (size_t)title_size), delivery->parent);
 

@@ -3,8 +3,9 @@
  *
  *   delivery -> CONSUMER span (parent and link: the producer) -> task(handler, message) -> amqp_settle
  *
- * Returning acknowledges. A fault requeues with a delay that doubles with each attempt (200 ms up to 10 s), until the queue's
- * delivery limit dead-letters it; bad_input, and a body that is no JSON, dead-letter at once.
+ * Returning acknowledges. A fault requeues with a delay that doubles with each attempt (200 ms up
+ * to 10 s), until the queue's delivery limit dead-letters it; bad_input, and a body that is no
+ * JSON, dead-letter at once. A message whose task the end of the service cancels is requeued.
  */
 #ifndef API_CONSUMER_H
 #define API_CONSUMER_H
@@ -21,7 +22,9 @@ struct vm;
 /* Borrows all. */
 struct consumer *consumer_create(struct loop *loop, struct vm *vm, struct amqp *amqp,
 				 const struct service_consumer *what);
-void consumer_destroy(struct consumer *consumer); /* after the VM's tasks have ended */
+
+/* After the VM's tasks have ended. NULL is allowed. */
+void consumer_destroy(struct consumer *consumer);
 
 /* An amqp_deliver_fn; context is the consumer. */
 void consumer_deliver(void *context, struct amqp_delivery *delivery);

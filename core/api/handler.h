@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* handler.h -- from a request to a task and from its results to an answer: where http meets script.
+/* handler.h -- from a request to a task and from its results to an answer: where http meets
+ * script.
  *
- *   request -> router_match -> server span -> task(handler, request table) -> reply -> http_respond
- *                 \-- 404, 405: answered without Lua                     \-- log line, series, span end
+ *     request -> router_match --> task(handler, request table) -> reply -> http_respond
+ *                        \--> 404, 405, no room: answered without Lua
  *
- * A client that leaves does not stop its task: what was begun is finished; the answer is dropped and logged as 499.
- * Hot path; budget: two allocations of ours per request (none in the steady state), held by test/bench.
+ * A client that leaves does not stop its task: what was begun is finished; the answer is dropped
+ * and told as 499. Hot path; budget: no allocation of ours in the steady state, held by
+ * test/bench.
  */
 #ifndef API_HANDLER_H
 #define API_HANDLER_H
@@ -32,16 +34,18 @@ struct handler_config {
 
 /* Borrows everything in config. */
 struct handler *handler_create(const struct handler_config *config);
-void handler_destroy(struct handler *handler); /* after its tasks have ended */
+
+/* After its tasks have ended and its requests are gone. NULL is allowed. */
+void handler_destroy(struct handler *handler);
 
 /* An http_handler_fn; context is the handler. */
 void handler_serve(void *context, struct http_request *request);
 
-/* A method as a label: one of the known ones, else "HTTP". */
-struct slice handler_method_label(struct slice method);
-
 /* Counts a request that was answered elsewhere (the host's own endpoints). */
 void handler_record(struct handler *handler, struct slice method, struct slice endpoint,
 		    int status, struct mono began);
+
+/* Counts and logs a request that the server refused by itself. */
+void handler_refused(struct handler *handler, struct slice method, int status);
 
 #endif

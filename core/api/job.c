@@ -44,7 +44,7 @@ static void start_timer(struct job *job, double seconds)
 		    job_run, job);
 }
 
-static void report(struct job *job, lua_State *L, const struct fault *why)
+static void report(struct job *job, const struct fault *why)
 {
 	struct loop *loop = job->runner->loop;
 	struct slice traceback = task_traceback(job->runner->vm);
@@ -57,7 +57,6 @@ static void report(struct job *job, lua_State *L, const struct fault *why)
 	bool again = job->failing &&
 		     loop_now(loop).ns < mono_after_ms(job->logged, REPEAT_LOG_MS).ns;
 
-	(void)L;
 	job->failing = true;
 	if (again)
 		return;
@@ -76,7 +75,8 @@ static void on_done(void *context, lua_State *L, const struct fault *why)
 				 job->what->name, outcome),
 		       mono_seconds(job->began, clock_mono()));
 	if (why) {
-		report(job, L, why);
+		if (why->kind != FAULT_cancelled)
+			report(job, why);
 		span_fail(job->span, outcome, slice_text(why->detail));
 	} else {
 		job->failing = false;
@@ -162,6 +162,6 @@ void job_runner_stop(struct job_runner *runner)
 
 void job_runner_destroy(struct job_runner *runner)
 {
-	job_runner_stop(runner);
+	check(!runner || runner->stopped);
 	free(runner);
 }

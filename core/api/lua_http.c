@@ -122,8 +122,8 @@ static void on_done(void *context, const struct http_answer *answer,
 	free(wait);
 }
 
-/* http.request{method=, url=, headers=, body=, timeout_s=} -> {status=, headers=, body=}
- * | nil, why */
+/* http.request{method=, url=, headers=, body=, timeout_s=, retry_stale_ok=}
+ * -> {status=, headers=, body=} | nil, why */
 static int l_http_request(lua_State *L)
 {
 	const struct api *api = api_of(L);
@@ -139,6 +139,9 @@ static int l_http_request(lua_State *L)
 	call.url = member(L, "url", true);
 	call.body = member(L, "body", false);
 	call.header_count = read_headers(L, headers);
+	lua_getfield(L, 1, "retry_stale_ok");
+	call.retry_stale_ok = lua_toboolean(L, -1);
+	lua_pop(L, 1);
 	call.deadline = task_deadline_within(L, read_timeout_ms(L));
 	wait = task_wait(L);
 	call.trace = task_trace(L);

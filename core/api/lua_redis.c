@@ -13,21 +13,19 @@
 #include "script/task.h"
 #include "store/redis_pool.h"
 
-#include <math.h>
 #include <stdlib.h>
 
 #define WORDS_MAX 128
 #define TIMEOUT_MS 1000
-#define EXACT_MAX 9007199254740992.0 /* 2^53 */
+#define EXACT_MAX (INT64_C(1) << 53)
 
-/* --- push
- * ---------------------------------------------------------------------------------- */
+/* --- push ----------------------------------------------------------------- */
 
 static void push_integer(lua_State *L, int64_t integer)
 {
 	char text[NUMBER_SIZE];
 
-	if (fabs((double)integer) <= EXACT_MAX)
+	if (integer >= -EXACT_MAX && integer <= EXACT_MAX)
 		lua_pushnumber(L, (double)integer);
 	else
 		lua_pushlstring(L, text, number_integer(integer, text));
@@ -81,8 +79,7 @@ static void on_done(void *context, const struct redis_value *value,
 	free(wait);
 }
 
-/* --- read
- * ---------------------------------------------------------------------------------- */
+/* --- read ----------------------------------------------------------------- */
 
 /* redis.command(name, ...) -> value | nil (null) | nil, why */
 static int l_redis_command(lua_State *L)

@@ -25,7 +25,7 @@ struct refusal {
 	struct slice sku;
 };
 
-/* --- read -------------------------------------------------------------------------- */
+/* --- read --------------------------------------------------------------- */
 
 static int64_t whole(lua_State *L, int index, const char *what)
 {
@@ -77,7 +77,7 @@ static int read_ttl(lua_State *L)
 	return (int)seconds;
 }
 
-/* --- push -------------------------------------------------------------------------- */
+/* --- push --------------------------------------------------------------- */
 
 static void set_text(lua_State *L, const char *name, struct slice value)
 {
@@ -167,7 +167,7 @@ static void on_answer(void *context, const struct stock_answer *answer,
 	free(asking);
 }
 
-/* --- work -------------------------------------------------------------------------- */
+/* --- work --------------------------------------------------------------- */
 
 static int submit(lua_State *L, struct stock_request *request)
 {

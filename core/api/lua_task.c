@@ -137,7 +137,9 @@ static int l_task_all(lua_State *L)
 	lua_createtable(L, count, 1);
 	for (int i = 1; i <= count; i++) {
 		lua_rawgeti(L, 1, i);
-		luaL_checktype(L, -1, LUA_TFUNCTION);
+		if (!lua_isfunction(L, -1))
+			return luaL_error(L, "task.all: item %d is a %s, not a function", i,
+					  luaL_typename(L, -1));
 		lua_rawseti(L, -2, i);
 	}
 	if (count == 0)

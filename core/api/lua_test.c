@@ -9,6 +9,7 @@
 #include "script/vm.h"
 
 #include <string.h>
+#include <unistd.h>
 
 /* The folder above lib/, with a slash. */
 static void append_root(struct buf *path, const char *lib_dir)
@@ -16,7 +17,8 @@ static void append_root(struct buf *path, const char *lib_dir)
 	buf_append(path, slice_of(lib_dir, strlen(lib_dir) - strlen("lib")));
 }
 
-/* Settings of conf/<lab>.lua for the service of "lab/service"; a lab without that file has none. */
+/* Settings of conf/<lab>.lua for the service of "lab/service"; a lab without that file has
+ * none. */
 static bool read_settings(const struct api *api, struct slice folder, struct fault *why)
 {
 	struct buf path = { 0 };
@@ -26,32 +28,32 @@ static bool read_settings(const struct api *api, struct slice folder, struct fau
 	slice_cut(&folder, '/', &lab);
 	append_root(&path, vm_lib_dir(api->vm));
 	buf_printf(&path, "conf/%.*s.lua", SLICE_PRINT(lab));
-	read = settings_read_file(api->push_setting_context, buf_text(&path),
+	read = access(buf_text(&path), F_OK) != 0 ||
+	       settings_read_file(api->push_setting_context, buf_text(&path),
 				  vm_lib_dir(api->vm), folder, why);
 	buf_finish(&path);
 	return read;
 }
 
-/* test.folder("oms/orders") -> : require looks there too, and conf has that service's settings */
+/* test.folder("oms/orders") -> : require looks there too, and conf has that service's
+ * settings */
 static int l_test_folder(lua_State *L)
 {
 	const struct api *api = api_of(L);
 	struct slice folder = api_check_slice(L, 1);
 	struct buf path = { 0 };
 	struct fault why;
-	bool before, read;
+	bool read;
 
 	if (memchr(folder.at, 0, folder.size) || strstr(folder.at, ".."))
-		return luaL_error(L, "bad folder");
+		return luaL_error(L, "bad folder '%s'", folder.at);
 	append_root(&path, vm_lib_dir(api->vm));
 	buf_printf(&path, "scripts/%.*s", SLICE_PRINT(folder));
 	vm_set_service_dir(api->vm, buf_text(&path));
 	buf_finish(&path);
 	if (!memchr(folder.at, '/', folder.size))
 		return 0;
-	before = vm_host_begin(api->vm);
 	read = read_settings(api, folder, &why);
-	vm_host_end(api->vm, before);
 	return read ? 0 : luaL_error(L, "%s", why.detail);
 }
 
@@ -75,8 +77,10 @@ static int l_test_chaos(lua_State *L)
 	lua_getfield(L, 2, "cut");
 	effect.cut = lua_toboolean(L, -1);
 	lua_getfield(L, 2, "fail");
-	if (lua_type(L, -1) == LUA_TSTRING)
-		effect.fail = fault_kind_of(slice_text(lua_tostring(L, -1)));
+	if (!lua_isnil(L, -1)) {
+		effect.fail = fault_kind_of(api_check_slice(L, -1));
+		luaL_argcheck(L, effect.fail != FAULT_none, 2, "'fail' is no kind of fault");
+	}
 	chaos_arm(loop_chaos(api->loop), at, effect, (int)luaL_optinteger(L, 3, -1));
 	return 0;
 }

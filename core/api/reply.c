@@ -21,7 +21,8 @@ static bool has_header(const struct reply *reply, struct slice name)
 	return false;
 }
 
-/* Texts and numbers of the table at index become headers; the stack keeps them alive. */
+/* Texts and numbers of the table at index become headers; the stack keeps them alive. What is
+ * no header (a bad character) http_respond leaves out. */
 static void read_headers(lua_State *L, int index, struct reply *reply)
 {
 	if (!lua_istable(L, index) || !lua_checkstack(L, 2 * REPLY_HEADERS_MAX + 4))
@@ -41,12 +42,13 @@ static void read_headers(lua_State *L, int index, struct reply *reply)
 	}
 }
 
-/* --- faults -------------------------------------------------------------------------------------- */
+/* --- faults ---------------------------------------------------------------------------- */
 
 static bool is_standard_member(struct slice name)
 {
-	static const char *const members[] = { "detail", "headers", "kind",	"status",
-					       "title",	 "trace_id", "type" };
+	static const char *const members[] = {
+		"detail", "headers", "kind", "status", "title", "trace_id", "type",
+	};
 
 	for (size_t i = 0; i < sizeof(members) / sizeof(*members); i++)
 		if (slice_equal(name, slice_text(members[i])))
@@ -136,7 +138,7 @@ static bool is_fault(lua_State *L, int index)
 	return known;
 }
 
-/* --- results --------------------------------------------------------------------------------------- */
+/* --- results --------------------------------------------------------------------------- */
 
 static bool reply_body(lua_State *L, struct reply *reply, struct buf *body)
 {

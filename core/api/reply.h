@@ -23,8 +23,9 @@ struct reply {
 	struct fault why; /* kind FAULT_none: it went well */
 };
 
-/* Reads the stack of L as task_done_fn gets it (why: the task failed), writes the body. trace_id may be empty. In
- * production the detail of an internal error stays out of the body. Never raises. */
+/* Reads the stack of L as task_done_fn gets it (why: the task failed), writes the body. trace_id
+ * may be empty. In production the detail of an internal error stays out of the body. Never
+ * raises. Hot path. */
 void reply_read(lua_State *L, const struct fault *why, struct slice trace_id, bool production,
 		struct reply *reply, struct buf *body);
 

@@ -53,6 +53,26 @@ static void push_query(lua_State *L, struct slice query, struct buf *scratch)
 	}
 }
 
+/* Whether a header before this one has its name. */
+static bool is_repeated(const struct http_request *request, struct slice name, size_t index)
+{
+	for (size_t i = 0; i < index; i++)
+		if (slice_equal(http_request_header_at(request, i).name, name))
+			return true;
+	return false;
+}
+
+/* The table below the name on top of the stack has it already: the values become one list (RFC
+ * 9110, 5.3), cookies theirs. */
+static void push_joined_slow(lua_State *L, struct http_header header)
+{
+	lua_pushvalue(L, -1);
+	lua_rawget(L, -3);
+	lua_pushstring(L, slice_equal(header.name, SLICE("cookie")) ? "; " : ", ");
+	lua_pushlstring(L, header.value.at, header.value.size);
+	lua_concat(L, 3);
+}
+
 static void push_headers(lua_State *L, const struct http_request *request)
 {
 	size_t count = http_request_header_count(request);
@@ -62,7 +82,10 @@ static void push_headers(lua_State *L, const struct http_request *request)
 		struct http_header header = http_request_header_at(request, i);
 
 		lua_pushlstring(L, header.name.at, header.name.size);
-		lua_pushlstring(L, header.value.at, header.value.size);
+		if (__builtin_expect(is_repeated(request, header.name, i), 0))
+			push_joined_slow(L, header);
+		else
+			lua_pushlstring(L, header.value.at, header.value.size);
 		lua_rawset(L, -3);
 	}
 }
@@ -86,7 +109,7 @@ static void raise_fault(lua_State *L, const struct fault *why)
 /* application/json, or application/anything+json, with parameters or not. */
 static bool is_json(struct slice type)
 {
-	struct slice essence;
+	struct slice essence = { 0 };
 
 	slice_cut(&type, ';', &essence);
 	essence = slice_trim(essence);
@@ -126,7 +149,7 @@ static void set_text(lua_State *L, const char *name, struct slice value)
 void request_table_push(lua_State *L, struct http_request *request,
 			const struct router_match *match, bool raw, struct buf *scratch)
 {
-	lua_createtable(L, 0, 10);
+	lua_createtable(L, 0, 10); /* and what lib/app adds */
 	set_text(L, "method", http_request_method(request));
 	set_text(L, "route", match->route->template);
 	set_text(L, "raw", http_request_body(request));

@@ -93,10 +93,23 @@ static int push_item(lua_State *L, size_t i, const char *what)
 	return lua_gettop(L);
 }
 
+/* "GET /orders/:id" */
+static struct slice make_title(struct service *service, const struct service_route *route)
+{
+	size_t size = route->method.size + 1 + route->path.size;
+	char *title = arena_alloc(&service->arena, size);
+
+	memcpy(title, route->method.at, route->method.size);
+	title[route->method.size] = ' ';
+	memcpy(title + route->method.size + 1, route->path.at, route->path.size);
+	return slice_of(title, size);
+}
+
 static void add_route(lua_State *L, struct service *service, struct service_route *route)
 {
 	struct fault why;
 
+	route->title = make_title(service, route);
 	if (!router_add(service->router, route->method, route->path, route, &why))
 		luaL_error(L, "route %s: %s", route->path.at, why.detail);
 }
@@ -166,6 +179,9 @@ static void read_jobs(lua_State *L, struct service *service)
 		if (!(job->every_s >= 0.01 && job->every_s <= 86400))
 			luaL_error(L, "job %s: 'every_s' must be from 0.01 to 86400", job->name.at);
 		job->handler = get_function(L, item, "handler", true, job->name.at);
+		for (size_t other = 0; other < i; other++)
+			if (slice_equal(service->jobs[other].name, job->name))
+				luaL_error(L, "two jobs are called %s", job->name.at);
 		lua_pop(L, 1);
 	}
 	service->job_count = count;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* service.h -- a service as its script describes it, read once when the file has run.
  *
- * The script returns a table (built by lib/app.lua): name, and the arrays routes, jobs, consumers, sockets. Their functions are
- * kept as registry references of the VM; their texts are copied.
+ * The script returns a table (built by lib/app.lua): name, and the arrays routes, jobs, consumers,
+ * sockets. Their functions are kept as registry references of the VM; their texts are copied.
  */
 #ifndef API_SERVICE_H
 #define API_SERVICE_H
@@ -20,6 +20,7 @@ struct router;
 struct service_route {
 	struct slice method;
 	struct slice path;
+	struct slice title; /* method and path: the name of its spans */
 	int handler; /* registry reference */
 	bool raw; /* the body is not JSON */
 	const struct service_socket *socket; /* or NULL */

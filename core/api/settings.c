@@ -2,14 +2,10 @@
 #include "api/settings.h"
 
 #include "api/json_value.h"
-#include "base/chaos.h"
 #include "base/check.h"
 #include "base/json.h"
-#include "loop/loop.h"
 #include "script/loader.h"
 #include "script/vm.h"
-#include "watch/log.h"
-#include "watch/metrics.h"
 
 #include <lauxlib.h>
 #include <stdlib.h>
@@ -111,7 +107,7 @@ void settings_push(lua_State *L, void *context, struct slice name)
 		lua_pushnil(L);
 }
 
-/* --- conf/<lab>.lua ------------------------------------------------------------------------------ */
+/* --- conf/<lab>.lua -------------------------------------------------------------------- */
 
 struct reading {
 	struct settings *settings;
@@ -119,12 +115,29 @@ struct reading {
 	struct slice service;
 };
 
-/* Every key of the table at the top of the stack; it is popped. */
-static void read_table(lua_State *L, struct settings *settings, const char *what)
+/* The value on top of the stack becomes the setting. */
+static void read_value(lua_State *L, struct settings *settings, struct slice name,
+		       const char *what)
 {
 	struct buf json = { 0 };
+	struct slice text;
 	struct fault why;
 
+	if (lua_type(L, -1) == LUA_TSTRING) {
+		text.at = lua_tolstring(L, -1, &text.size);
+		settings_set_text(settings, name, text);
+	} else if (json_value_write(L, lua_gettop(L), &json, &why)) {
+		settings_set_json(settings, name, buf_slice(&json));
+		buf_finish(&json);
+	} else {
+		buf_finish(&json);
+		luaL_error(L, "'%s.%s': %s", what, name.at, why.detail);
+	}
+}
+
+/* Every key of the table on top of the stack; it is popped. */
+static void read_table(lua_State *L, struct settings *settings, const char *what)
+{
 	if (lua_isnil(L, -1)) {
 		lua_pop(L, 1);
 		return;
@@ -133,26 +146,15 @@ static void read_table(lua_State *L, struct settings *settings, const char *what
 		luaL_error(L, "'%s' must be a table", what);
 	lua_pushnil(L);
 	while (lua_next(L, -2)) {
-		struct slice name, text;
+		struct slice name;
 
 		if (lua_type(L, -2) != LUA_TSTRING)
 			luaL_error(L, "'%s' has a key that is no name", what);
 		name.at = lua_tolstring(L, -2, &name.size);
-		if (lua_type(L, -1) == LUA_TSTRING) {
-			text.at = lua_tolstring(L, -1, &text.size);
-			settings_set_text(settings, name, text);
-		} else {
-			buf_reset(&json);
-			if (!json_value_write(L, lua_gettop(L), &json, &why)) {
-				buf_finish(&json);
-				luaL_error(L, "'%s.%s': %s", what, name.at, why.detail);
-			}
-			settings_set_json(settings, name, buf_slice(&json));
-		}
+		read_value(L, settings, name, what);
 		lua_pop(L, 1);
 	}
 	lua_pop(L, 1);
-	buf_finish(&json);
 }
 
 static int read_conf(lua_State *L)
@@ -179,17 +181,9 @@ bool settings_read_file(struct settings *settings, const char *path, const char 
 {
 	struct reading reading = { settings, path, service };
 	struct vm_config config = { .memory_max = CONF_MEMORY_MAX, .lib_dir = lib_dir };
-	struct chaos chaos = { 0 };
-	struct metrics *metrics = metrics_create();
-	struct log_hub *hub = log_hub_create(LOG_info, NULL, NULL);
-	struct observer observer = { log_create(hub, 4096), meter_create(metrics), NULL };
-	struct loop *loop = loop_create(&observer, &chaos);
-	struct vm *vm = vm_create(loop, &config);
+	struct vm *vm = vm_create(NULL, &config);
 	bool read = vm_call(vm, read_conf, &reading, why) >= 0;
 
 	vm_destroy(vm);
-	loop_destroy(loop);
-	log_hub_destroy(hub);
-	metrics_destroy(metrics);
 	return read;
 }

@@ -15,6 +15,8 @@
 struct settings;
 
 struct settings *settings_create(void);
+
+/* NULL is allowed. */
 void settings_destroy(struct settings *settings);
 
 /* Both replace; copy. */
@@ -27,8 +29,8 @@ struct slice settings_get(const struct settings *settings, struct slice name);
 /* Iterates in the order of setting; false at the end. */
 bool settings_at(const struct settings *settings, size_t index, struct slice *name);
 
-/* Adds what the file says about the service. lib_dir: for the VM it runs in. A service the file does not name has
- * the defaults only. False: the file cannot be read or run. */
+/* Adds what the file says about the service. lib_dir: for the VM it runs in. A service the file
+ * does not name has the defaults only. False: the file cannot be read or run. */
 bool settings_read_file(struct settings *settings, const char *path, const char *lib_dir,
 			struct slice service, struct fault *why);
 

@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "base/check.h"
 #include "base/list.h"
+#include "base/utf8.h"
 #include "http/request.h"
 #include "http/websocket.h"
 #include "loop/loop.h"
@@ -35,14 +36,16 @@ struct connection {
 	const struct service_socket *socket;
 	struct http_request *request; /* until it is answered or gone */
 	const struct router_match *match; /* only while the accept task starts */
+	const struct trace_context *trace; /* until it is answered */
 	socket_answered_fn *answered;
 	void *answered_context;
 	uint64_t id; /* 0 before the upgrade */
 	int conn; /* registry reference of the script's object */
 	bool busy; /* a task of this connection runs */
 	bool opened; /* open was called */
-	bool closed; /* the socket is gone; close is due or done */
-	int code;
+	bool failed; /* a step was: no messages any more */
+	bool closed; /* the socket is gone */
+	int code; /* what close is to be told; 0: it is not due */
 	struct list waiting; /* struct text */
 	unsigned waiting_count;
 };
@@ -55,14 +58,18 @@ struct text {
 
 static void proceed(struct connection *connection);
 
-/* --- the script's object --------------------------------------------------------------------------- */
+/* --- the script's object --------------------------------------------------------------- */
 
+/* 0, which is nobody's, when a script has changed it to something else. */
 static uint64_t conn_id(lua_State *L)
 {
+	double id;
+
 	luaL_checktype(L, 1, LUA_TTABLE);
 	lua_pushliteral(L, "id");
 	lua_rawget(L, 1);
-	return (uint64_t)luaL_checknumber(L, -1);
+	id = lua_tonumber(L, -1);
+	return id >= 1 && id <= 0x1p53 ? (uint64_t)id : 0;
 }
 
 /* conn:send(text or table) -> boolean: false when the connection is gone or its queue full */
@@ -74,7 +81,10 @@ static int l_conn_send(lua_State *L)
 	bool sent;
 
 	if (lua_type(L, 2) == LUA_TSTRING) {
-		sent = socket_hub_send(server->config.hub, id, api_check_slice(L, 2));
+		struct slice text = api_check_slice(L, 2);
+
+		luaL_argcheck(L, utf8_valid(text) == text.size, 2, "this is not UTF-8");
+		sent = socket_hub_send(server->config.hub, id, text);
 	} else {
 		buf_reset(&server->scratch);
 		if (!json_value_write(L, 2, &server->scratch, &why))
@@ -85,12 +95,21 @@ static int l_conn_send(lua_State *L)
 	return 1;
 }
 
+/* Codes that an endpoint may send (RFC 6455, 7.4). */
+static bool is_close_code(lua_Integer code)
+{
+	return (code >= 1000 && code <= 1003) || (code >= 1007 && code <= 1014) ||
+	       (code >= 3000 && code <= 4999);
+}
+
 /* conn:close([code]) -> */
 static int l_conn_close(lua_State *L)
 {
 	struct socket_server *server = lua_touserdata(L, lua_upvalueindex(1));
+	lua_Integer code = luaL_optinteger(L, 2, 1000);
 
-	socket_hub_close(server->config.hub, conn_id(L), (int)luaL_optinteger(L, 2, 1000));
+	luaL_argcheck(L, is_close_code(code), 2, "no close code");
+	socket_hub_close(server->config.hub, conn_id(L), (int)code);
 	return 0;
 }
 
@@ -114,15 +133,21 @@ static int make_methods(lua_State *L)
 	return 0;
 }
 
-/* --- tasks of an open connection ---------------------------------------------------------------------- */
+/* --- tasks of an open connection ------------------------------------------------------- */
 
-/* Nothing is left to do for it. */
-static void connection_free(struct connection *connection)
+static void drop_waiting(struct connection *connection)
 {
 	struct list *member;
 
 	while ((member = list_take(&connection->waiting)))
 		free(list_of(member, struct text, member));
+	connection->waiting_count = 0;
+}
+
+/* Nothing is left to do for it. */
+static void connection_free(struct connection *connection)
+{
+	drop_waiting(connection);
 	luaL_unref(vm_main(connection->server->config.vm), LUA_REGISTRYINDEX, connection->conn);
 	free(connection);
 }
@@ -132,17 +157,22 @@ static void on_step_done(void *context, lua_State *L, const struct fault *why)
 	struct connection *connection = context;
 	struct socket_server *server = connection->server;
 
-	(void)L;
 	connection->busy = false;
 	if (why) {
-		struct attr attrs[3] = {
+		struct slice traceback = task_traceback(server->config.vm);
+		struct attr attrs[4] = {
 			attr_text(SLICE("route"), connection->socket->path),
 			attr_text(SLICE("kind"), slice_text(fault_name(why->kind))),
 			attr_text(SLICE("error"), slice_text(why->detail)),
+			attr_text(SLICE("exception.stacktrace"), traceback),
 		};
 
-		log_write(loop_observer(server->config.loop)->log, LOG_error, NULL,
-			  SLICE("websocket handler failed"), attrs, 3);
+		if (why->kind != FAULT_cancelled)
+			log_write(loop_observer(server->config.loop)->log, LOG_error, NULL,
+				  SLICE("websocket handler failed"), attrs,
+				  traceback.size ? 4 : 3);
+		connection->failed = true;
+		drop_waiting(connection);
 		socket_hub_close(server->config.hub, connection->id, 1011);
 	}
 	proceed(connection);
@@ -225,13 +255,16 @@ static void on_message(void *context, struct slice text)
 	struct connection *connection = context;
 	struct text *copy;
 
+	if (connection->failed)
+		return;
 	if (connection->waiting_count == SOCKET_WAITING_MAX) {
 		socket_hub_close(connection->server->config.hub, connection->id, 1008);
 		return;
 	}
 	copy = mem_zeroed(1, sizeof(*copy) + text.size);
 	copy->size = text.size;
-	memcpy(copy->at, text.at, text.size);
+	if (text.size)
+		memcpy(copy->at, text.at, text.size);
 	list_append(&connection->waiting, &copy->member);
 	connection->waiting_count++;
 	if (!connection->busy)
@@ -249,21 +282,28 @@ static void on_closed(void *context, int code)
 		proceed(connection);
 }
 
-/* --- accepting ------------------------------------------------------------------------------------------ */
+/* --- accepting ------------------------------------------------------------------------- */
 
-/* The table that accept returned, at index 1, names the channels; its `state` becomes conn.state. */
+/* Pushes a member of the table at index 1, which accept returned; no metamethods. */
+static void push_member(lua_State *L, const char *name)
+{
+	lua_pushstring(L, name);
+	lua_rawget(L, 1);
+}
+
+/* Leaves the texts on the stack, which is theirs as long as they are borrowed. */
 static size_t read_channels(lua_State *L, struct slice *channels)
 {
 	size_t count = 0;
+	int list;
 
-	if (!lua_istable(L, 1))
+	luaL_checkstack(L, SOCKET_CHANNELS_MAX + LUA_MINSTACK, NULL);
+	push_member(L, "channels");
+	list = lua_gettop(L);
+	if (!lua_istable(L, list))
 		return 0;
-	lua_getfield(L, 1, "channels");
-	if (!lua_istable(L, -1))
-		return 0;
-	luaL_checkstack(L, SOCKET_CHANNELS_MAX + 4, NULL);
-	for (int i = 1; i <= SOCKET_CHANNELS_MAX; i++) {
-		lua_rawgeti(L, 2, i);
+	while (count < SOCKET_CHANNELS_MAX) {
+		lua_rawgeti(L, list, (int)count + 1);
 		if (lua_type(L, -1) != LUA_TSTRING)
 			break;
 		channels[count].at = lua_tolstring(L, -1, &channels[count].size);
@@ -272,18 +312,15 @@ static size_t read_channels(lua_State *L, struct slice *channels)
 	return count;
 }
 
+/* {id=, channels=, state=} with the methods. */
 static void make_conn(lua_State *L, struct connection *connection)
 {
 	lua_createtable(L, 0, 4);
 	lua_pushnumber(L, (lua_Number)connection->id);
 	lua_setfield(L, -2, "id");
-	if (lua_istable(L, 1)) {
-		lua_getfield(L, 1, "channels");
-		lua_setfield(L, -2, "channels");
-		lua_getfield(L, 1, "state");
-	} else {
-		lua_pushnil(L);
-	}
+	push_member(L, "channels");
+	lua_setfield(L, -2, "channels");
+	push_member(L, "state");
 	if (!lua_istable(L, -1)) {
 		lua_pop(L, 1);
 		lua_newtable(L);
@@ -297,6 +334,7 @@ static void make_conn(lua_State *L, struct connection *connection)
 static void answered(struct connection *connection, int status, const struct fault *why)
 {
 	connection->request = NULL;
+	connection->trace = NULL;
 	connection->answered(connection->answered_context, status, why);
 }
 
@@ -327,29 +365,39 @@ static void upgrade(lua_State *L, struct connection *connection)
 	proceed(connection);
 }
 
+/* A table that is no fault. */
 static bool accepted(lua_State *L, const struct fault *why)
 {
 	bool yes;
 
-	if (why)
+	if (why || !lua_istable(L, 1))
 		return false;
-	if (lua_gettop(L) == 0)
-		return true;
-	if (!lua_istable(L, 1))
-		return false;
-	lua_pushliteral(L, "kind"); /* a fault that was returned, not raised */
-	lua_rawget(L, 1);
+	push_member(L, "kind");
 	yes = lua_isnil(L, -1);
 	lua_pop(L, 1);
 	return yes;
 }
 
+static void refuse(lua_State *L, struct connection *connection, const struct fault *why)
+{
+	struct socket_server *server = connection->server;
+	struct reply reply;
+	char id[33] = "";
+
+	if (connection->trace)
+		trace_id_text(connection->trace, id);
+	reply_read(L, why, slice_text(id), server->config.production, &reply,
+		   &server->scratch);
+	http_respond(connection->request, reply.status, reply.headers, reply.header_count,
+		     buf_slice(&server->scratch));
+	answered(connection, reply.status, &reply.why);
+	connection_free(connection);
+}
+
 static void on_accept_done(void *context, lua_State *L, const struct fault *why)
 {
 	struct connection *connection = context;
-	struct socket_server *server = connection->server;
 	struct fault left = { .kind = FAULT_cancelled, .detail = "the client left" };
-	struct reply reply;
 
 	if (!connection->request) {
 		answered(connection, fault_status(&left), &left);
@@ -357,12 +405,7 @@ static void on_accept_done(void *context, lua_State *L, const struct fault *why)
 	} else if (accepted(L, why)) {
 		upgrade(L, connection);
 	} else {
-		reply_read(L, why, (struct slice){ 0 }, server->config.production, &reply,
-			   &server->scratch);
-		http_respond(connection->request, reply.status, reply.headers,
-			     reply.header_count, buf_slice(&server->scratch));
-		answered(connection, reply.status, &reply.why);
-		connection_free(connection);
+		refuse(L, connection, why);
 	}
 }
 
@@ -375,8 +418,8 @@ static void on_gone(void *context)
 
 static int accept_everybody(lua_State *L)
 {
-	lua_settop(L, 0);
-	return 0;
+	lua_newtable(L);
+	return 1;
 }
 
 static void push_accept(lua_State *L, void *data)
@@ -411,6 +454,7 @@ void socket_server_accept(struct socket_server *server, const struct service_soc
 	connection->socket = socket;
 	connection->request = request;
 	connection->match = match;
+	connection->trace = trace;
 	connection->answered = done;
 	connection->answered_context = context;
 	connection->conn = LUA_NOREF;

@@ -35,13 +35,17 @@ static void read_case(lua_State *L, struct test_cases *cases, size_t i)
 	struct slice name;
 
 	lua_rawgeti(L, 1, (int)i + 1);
-	luaL_checktype(L, -1, LUA_TTABLE);
+	if (!lua_istable(L, -1))
+		luaL_error(L, "test %d is no table {name = text, fn = function}", (int)i + 1);
 	lua_getfield(L, -1, "name");
-	name.at = luaL_checklstring(L, -1, &name.size);
+	if (lua_type(L, -1) != LUA_TSTRING)
+		luaL_error(L, "test %d has no name", (int)i + 1);
+	name.at = lua_tolstring(L, -1, &name.size);
 	cases->all[i].name = arena_copy(&cases->arena, name);
 	lua_pop(L, 1);
 	lua_getfield(L, -1, "fn");
-	luaL_checktype(L, -1, LUA_TFUNCTION);
+	if (!lua_isfunction(L, -1))
+		luaL_error(L, "test '%s' has no function", cases->all[i].name.at);
 	cases->all[i].fn = luaL_ref(L, LUA_REGISTRYINDEX);
 	lua_pop(L, 1);
 }
@@ -97,30 +101,26 @@ struct slice test_cases_name(const struct test_cases *cases, size_t index)
 	return cases->all[index].name;
 }
 
-struct starting {
-	int fn;
-};
-
 static void push_case(lua_State *L, void *data)
 {
-	lua_rawgeti(L, LUA_REGISTRYINDEX, ((struct starting *)data)->fn);
+	const struct test_case *test = data;
+
+	lua_rawgeti(L, LUA_REGISTRYINDEX, test->fn);
 }
 
 static void on_done(void *context, lua_State *L, const struct fault *why)
 {
 	struct test_cases *cases = context;
 
-	(void)L;
 	cases->ended(cases->context, why, task_traceback(cases->vm));
 }
 
 void test_cases_start(struct test_cases *cases, size_t index, struct mono deadline,
 		      test_ended_fn *ended, void *context)
 {
-	struct starting starting = { cases->all[index].fn };
 	struct task_config task = {
 		.push = push_case,
-		.data = &starting,
+		.data = &cases->all[index],
 		.deadline = deadline,
 		.done = on_done,
 		.context = cases,

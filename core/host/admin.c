@@ -55,18 +55,30 @@ static void respond(struct admin *admin, struct http_request *request, struct sl
 	handler_record(admin->config.handler, method, endpoint, status, began);
 }
 
-/* --- /metrics ------------------------------------------------------------------------------------- */
+/* --- /metrics -------------------------------------------------------------------------- */
+
+/* How far a total went beyond what is counted. Whoever comes late with an older one adds
+ * nothing. */
+static double take_step(_Atomic double *counted, double total)
+{
+	double before = atomic_load(counted);
+
+	while (total > before)
+		if (atomic_compare_exchange_weak(counted, &before, total))
+			return total - before;
+	return 0;
+}
 
 void admin_count_process(struct admin_shared *shared, const struct log_hub *logs,
 			 struct meter *meter)
 {
 	double cpu = process_measure(meter);
-	uint64_t dropped = log_hub_dropped(logs);
+	double dropped = (double)log_hub_dropped(logs);
 
 	series_add(meter_own(meter, METRIC_process_cpu, 0),
-		   cpu - atomic_exchange(&shared->cpu_seconds, cpu));
+		   take_step(&shared->cpu_seconds, cpu));
 	series_add(meter_own(meter, METRIC_log_dropped, 0),
-		   (double)(dropped - atomic_exchange(&shared->logs_dropped, dropped)));
+		   take_step(&shared->logs_dropped, dropped));
 }
 
 static void serve_metrics(struct admin *admin, struct http_request *request,
@@ -84,7 +96,7 @@ static void serve_metrics(struct admin *admin, struct http_request *request,
 		buf_slice(&admin->text));
 }
 
-/* --- /ready ----------------------------------------------------------------------------------------- */
+/* --- /ready ---------------------------------------------------------------------------- */
 
 static void write_readiness(const struct readiness *readiness, bool ready, bool draining,
 			    struct buf *out)
@@ -144,14 +156,19 @@ static void on_gone(void *context)
 	readiness->request = NULL;
 }
 
-/* One dependency has answered. Deferred, so that the last answer's own caller is not answered inside it. */
+/* One dependency has answered. Deferred, so that nobody is answered inside the last one's
+ * callback; when nobody waits any more (the loop may not run any more either), at once. */
 static void part_done(struct part *part, const struct fault *why)
 {
 	struct readiness *readiness = part->readiness;
 
 	if (why)
 		part->why = *why;
-	if (--readiness->left == 0)
+	if (--readiness->left > 0)
+		return;
+	if (!readiness->request)
+		free(readiness);
+	else
 		loop_defer(readiness->admin->config.api->loop, &readiness->finish, on_finish,
 			   readiness);
 }
@@ -202,7 +219,7 @@ static void serve_ready(struct admin *admin, struct http_request *request)
 	part_done(&parts[DEPENDENCIES - 1], NULL);
 }
 
-/* --- which is it -------------------------------------------------------------------------------------- */
+/* --- which is it ----------------------------------------------------------------------- */
 
 bool admin_serve(struct admin *admin, struct http_request *request)
 {

@@ -7,7 +7,6 @@
 #include "base/json.h"
 
 #include <ctype.h>
-#include <libgen.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,6 +35,9 @@ static const struct definition {
 
 #define DEFINITIONS (sizeof(definitions) / sizeof(*definitions))
 
+/* A word of the command line that says where everything is, so it is read before the rest. */
+#define ROOT SLICE("root")
+
 static char *copy(const char *text)
 {
 	return mem_copy(text, strlen(text));
@@ -54,6 +56,27 @@ char *conf_path(const char *root, const char *a, const char *b, const char *c)
 	return path.at;
 }
 
+/* The last part of a path. */
+static struct slice last_part(struct slice path)
+{
+	const char *slash = path.size ? memrchr(path.at, '/', path.size) : NULL;
+
+	return slash ? slice_of(slash + 1, path.size - (size_t)(slash + 1 - path.at)) : path;
+}
+
+/* What stands before the last part of an absolute path. */
+static struct slice above(struct slice path)
+{
+	struct slice last = last_part(path);
+
+	return slice_of(path.at, path.size > last.size ? path.size - last.size - 1 : 0);
+}
+
+static char *copy_slice(struct slice s)
+{
+	return mem_copy(s.size ? s.at : "", s.size);
+}
+
 static bool exists(const char *root, const char *a, const char *b)
 {
 	char *path = conf_path(root, a, b, NULL);
@@ -63,7 +86,7 @@ static bool exists(const char *root, const char *a, const char *b)
 	return yes;
 }
 
-/* --- the root ----------------------------------------------------------------------------------- */
+/* --- the root -------------------------------------------------------------------------- */
 
 /* The nearest folder at or above `from` that has lib/app.lua; NULL when there is none. */
 static char *walk_up(const char *from)
@@ -89,15 +112,27 @@ static char *installed_root(void)
 {
 	char path[PATH_MAX];
 	ssize_t size = readlink("/proc/self/exe", path, sizeof(path) - 1);
-	char *root;
+	char *prefix, *root;
 
 	if (size <= 0)
 		return NULL;
-	path[size] = 0;
-	root = conf_path(dirname(dirname(path)), "share", "orrery", NULL);
+	prefix = copy_slice(above(above(slice_of(path, (size_t)size))));
+	root = conf_path(prefix, "share", "orrery", NULL);
+	free(prefix);
 	if (exists(root, "lib", "app.lua"))
 		return root;
 	free(root);
+	return NULL;
+}
+
+/* A folder that somebody named. */
+static char *given_root(const char *from, const char *given, struct fault *why)
+{
+	char path[PATH_MAX];
+
+	if (realpath(given, path) && exists(path, "lib", "app.lua"))
+		return copy(path);
+	fault_set(why, FAULT_bad_input, "%s: %s has no lib/app.lua", from, given);
 	return NULL;
 }
 
@@ -106,12 +141,8 @@ char *conf_find_root(const char *near, struct fault *why)
 	const char *given = getenv("ORRERY_ROOT");
 	char *root = NULL;
 
-	if (given && *given) {
-		if (exists(given, "lib", "app.lua"))
-			return copy(given);
-		fault_set(why, FAULT_bad_input, "ORRERY_ROOT: %s has no lib/app.lua", given);
-		return NULL;
-	}
+	if (given && *given)
+		return given_root("ORRERY_ROOT", given, why);
 	if (near)
 		root = walk_up(near);
 	if (!root)
@@ -124,53 +155,63 @@ char *conf_find_root(const char *near, struct fault *why)
 	return root;
 }
 
-/* --- the service -------------------------------------------------------------------------------- */
+/* --- the service ----------------------------------------------------------------------- */
 
-static bool ends_with(const char *text, const char *end)
+static bool is_file(const char *spec)
 {
-	size_t size = strlen(text), end_size = strlen(end);
-
-	return size >= end_size && strcmp(text + size - end_size, end) == 0;
+	return slice_ends_with(slice_text(spec), SLICE(".lua"));
 }
 
-/* The file's folder, name and lab; a lab is a folder above the service's that has a conf/<lab>.lua. */
+/* A lab is the folder above the service's, if there is a conf/<lab>.lua. */
+static void name_lab(struct conf *conf, struct slice folder)
+{
+	char *lab = copy_slice(last_part(above(folder)));
+	struct buf file = { 0 };
+
+	buf_printf(&file, "%s.lua", lab);
+	if (*lab && exists(conf->root, "conf", buf_text(&file))) {
+		conf->lab = lab;
+	} else {
+		conf->lab = copy("");
+		free(lab);
+	}
+	buf_finish(&file);
+}
+
 static void name_service(struct conf *conf)
 {
-	char path[PATH_MAX], above[PATH_MAX], conf_name[NAME_MAX + 8];
-	char *base, *lab;
+	struct slice file = slice_text(conf->service_file);
+	struct slice name = last_part(file), folder = above(file);
 
-	snprintf(path, sizeof(path), "%s", conf->service_file);
-	base = strrchr(path, '/');
-	*base++ = 0;
-	conf->service_dir = copy(path);
-	if (strcmp(base, "service.lua") == 0) {
-		conf->service = copy(strrchr(path, '/') + 1);
-	} else {
-		base[strlen(base) - strlen(".lua")] = 0;
-		conf->service = copy(base);
-	}
-	snprintf(above, sizeof(above), "%s", path);
-	lab = basename(dirname(above));
-	snprintf(conf_name, sizeof(conf_name), "%.*s.lua", NAME_MAX, lab);
-	conf->lab = copy(exists(conf->root, "conf", conf_name) ? lab : "");
+	if (slice_equal(name, SLICE("service.lua")) && last_part(folder).size)
+		name = last_part(folder);
+	else if (slice_ends_with(name, SLICE(".lua")))
+		name.size -= strlen(".lua");
+	conf->service_dir = copy_slice(folder);
+	conf->service = copy_slice(name);
+	name_lab(conf, folder);
 }
 
-static bool find_service(struct conf *conf, const char *spec, struct fault *why)
+/* root: what the command line said, or NULL. */
+static bool find_service(struct conf *conf, const char *spec, const char *root,
+			 struct fault *why)
 {
 	char real[PATH_MAX];
 	char *path;
 
+	if (root)
+		conf->root = given_root("--root", root, why);
+	else
+		conf->root = conf_find_root(spec && is_file(spec) ? spec : NULL, why);
+	if (!conf->root)
+		return false;
 	if (!spec) {
 		conf->service = copy("orrery");
 		conf->lab = copy("");
-		conf->root = conf_find_root(NULL, why);
-		return conf->root != NULL;
+		return true;
 	}
-	conf->root = conf_find_root(ends_with(spec, ".lua") ? spec : NULL, why);
-	if (!conf->root)
-		return false;
-	path = ends_with(spec, ".lua") ? copy(spec) :
-					 conf_path(conf->root, "scripts", spec, "service.lua");
+	path = is_file(spec) ? copy(spec) :
+			       conf_path(conf->root, "scripts", spec, "service.lua");
 	if (!realpath(path, real)) {
 		fault_set(why, FAULT_missing, "no service at %s", path);
 		free(path);
@@ -182,7 +223,7 @@ static bool find_service(struct conf *conf, const char *spec, struct fault *why)
 	return true;
 }
 
-/* --- values -------------------------------------------------------------------------------------- */
+/* --- values ---------------------------------------------------------------------------- */
 
 static bool set_value(struct conf *conf, const struct definition *definition, struct slice value,
 		      const char *from, struct fault *why)
@@ -225,36 +266,51 @@ static void set_defaults(struct conf *conf)
 	}
 }
 
+static bool refuse_unknown(const char *from, struct slice name,
+			   const struct definition *definition, struct fault *why)
+{
+	return fault_set(why, FAULT_bad_input, "%s: unknown setting '%.*s'%s", from,
+			 SLICE_PRINT(name),
+			 definition ? " (a secret comes from the environment)" : "");
+}
+
+/* A setting of the lab's file; two of them are tables for the scripts. */
+static bool take_from_file(struct conf *conf, const char *path, struct slice setting,
+			   struct fault *why)
+{
+	const struct definition *definition = definition_of(setting);
+	struct slice value = settings_get(conf->shown, setting);
+
+	if (slice_equal(setting, SLICE("upstreams")) ||
+	    slice_equal(setting, SLICE("options"))) {
+		if (slice_starts_with(value, SLICE("{")))
+			return true;
+		return fault_set(why, FAULT_bad_input, "%s: '%.*s' must be a table of names",
+				 path, SLICE_PRINT(setting));
+	}
+	if (!definition || definition->kind == KIND_secret)
+		return refuse_unknown(path, setting, definition, why);
+	return set_value(conf, definition, value, path, why);
+}
+
 static bool read_lab(struct conf *conf, struct fault *why)
 {
-	char name[NAME_MAX + 8];
 	char *path, *lib;
 	struct slice setting;
+	struct buf name = { 0 };
 	bool read;
 
 	if (!*conf->lab)
 		return true;
-	snprintf(name, sizeof(name), "%s.lua", conf->lab);
-	path = conf_path(conf->root, "conf", name, NULL);
+	buf_printf(&name, "%s.lua", conf->lab);
+	path = conf_path(conf->root, "conf", buf_text(&name), NULL);
 	lib = conf_path(conf->root, "lib", NULL, NULL);
 	read = settings_read_file(conf->shown, path, lib, slice_text(conf->service), why);
-	for (size_t i = 0; read && settings_at(conf->shown, i, &setting); i++) {
-		const struct definition *definition = definition_of(setting);
-
-		if (slice_equal(setting, SLICE("upstreams")) ||
-		    slice_equal(setting, SLICE("options")))
-			continue;
-		if (!definition || definition->kind == KIND_secret)
-			read = fault_set(why, FAULT_bad_input, "%s: unknown setting '%.*s'%s", path,
-					 SLICE_PRINT(setting),
-					 definition ? " (a secret comes from the environment)" :
-						      "");
-		else
-			read = set_value(conf, definition, settings_get(conf->shown, setting),
-					 path, why);
-	}
+	for (size_t i = 0; read && settings_at(conf->shown, i, &setting); i++)
+		read = take_from_file(conf, path, setting, why);
 	free(path);
 	free(lib);
+	buf_finish(&name);
 	return read;
 }
 
@@ -276,42 +332,64 @@ static bool read_environment(struct conf *conf, struct fault *why)
 	return true;
 }
 
+/* "--name value" or "--name=value" at *i, which moves on to the value. False when it is neither, or
+ * the value is missing. */
+static bool cut_argument(char *const *args, size_t count, size_t *i, struct slice *name,
+			 struct slice *value, struct fault *why)
+{
+	*value = slice_text(args[*i]);
+	if (!slice_starts_with(*value, SLICE("--")))
+		return fault_set(why, FAULT_bad_input, "unexpected argument '%s'", args[*i]);
+	slice_cut(value, '=', name);
+	*name = slice_of(name->at + 2, name->size - 2);
+	if (value->at)
+		return true;
+	if (++*i == count)
+		return fault_set(why, FAULT_bad_input, "--%.*s needs a value",
+				 SLICE_PRINT(*name));
+	*value = slice_text(args[*i]);
+	return true;
+}
+
+/* The value of --root, NULL when there is none. What else is wrong is found later. */
+static const char *root_argument(char *const *args, size_t count)
+{
+	struct slice name, value;
+
+	for (size_t i = 0; i < count; i++)
+		if (cut_argument(args, count, &i, &name, &value, NULL) &&
+		    slice_equal(name, ROOT))
+			return value.at;
+	return NULL;
+}
+
 static bool read_arguments(struct conf *conf, char *const *args, size_t count,
 			   struct fault *why)
 {
 	for (size_t i = 0; i < count; i++) {
-		struct slice value = slice_text(args[i]), name;
 		const struct definition *definition;
+		struct slice name, value;
 
-		if (!slice_starts_with(value, SLICE("--")))
-			return fault_set(why, FAULT_bad_input, "unexpected argument '%s'", args[i]);
-		slice_cut(&value, '=', &name);
-		name = slice_of(name.at + 2, name.size - 2);
+		if (!cut_argument(args, count, &i, &name, &value, why))
+			return false;
+		if (slice_equal(name, ROOT))
+			continue;
 		definition = definition_of(name);
 		if (!definition || definition->kind == KIND_secret)
-			return fault_set(why, FAULT_bad_input, "unknown setting '--%.*s'%s",
-					 SLICE_PRINT(name),
-					 definition ? " (a secret comes from the environment)" :
-						      "");
-		if (!value.at) {
-			if (++i == count)
-				return fault_set(why, FAULT_bad_input, "--%s needs a value",
-						 definition->name);
-			value = slice_text(args[i]);
-		}
+			return refuse_unknown("command line", name, definition, why);
 		if (!set_value(conf, definition, value, "command line", why))
 			return false;
 	}
 	return true;
 }
 
-/* --- what scripts see ------------------------------------------------------------------------------ */
+/* --- what scripts see ------------------------------------------------------------------ */
 
 /* {"users": "http://..."}: the members of the file, then those of the environment
  * (ORRERY_UPSTREAM_USERS=http://...). Of two members with one name a reader takes the last. */
 static void merge_upstreams(struct conf *conf)
 {
-	static const struct slice prefix = { "ORRERY_UPSTREAM_", 16 };
+	struct slice prefix = SLICE("ORRERY_UPSTREAM_");
 	struct slice file = settings_get(conf->shown, SLICE("upstreams"));
 	struct buf merged = { 0 };
 	struct json json = json_to(&merged);
@@ -378,7 +456,7 @@ bool conf_load(struct conf *conf, const char *spec, char *const *args, size_t co
 {
 	*conf = (struct conf){ .shown = settings_create() };
 	set_defaults(conf);
-	if (!find_service(conf, spec, why) || !read_lab(conf, why) ||
+	if (!find_service(conf, spec, root_argument(args, count), why) || !read_lab(conf, why) ||
 	    !read_environment(conf, why) || !read_arguments(conf, args, count, why) ||
 	    !check_words(conf, why))
 		return false;

@@ -52,7 +52,7 @@ struct host {
 	unsigned port;
 };
 
-/* --- what the process has once ------------------------------------------------------------------------ */
+/* --- what the process has once --------------------------------------------------------- */
 
 static void log_warnings(struct host *host)
 {
@@ -110,7 +110,7 @@ static void on_export(void *context, struct meter *meter)
 	admin_count_process(&host->shared, host->logs, meter);
 }
 
-/* --- workers -------------------------------------------------------------------------------------------- */
+/* --- workers --------------------------------------------------------------------------- */
 
 static void wake_job(void *context, struct slice name)
 {
@@ -220,7 +220,7 @@ static void start_threads(struct host *host)
 	}
 }
 
-/* --- start, wait, end -------------------------------------------------------------------------------------- */
+/* --- start, wait, end ------------------------------------------------------------------ */
 
 static bool start_export(struct host *host, struct fault *why)
 {
@@ -272,17 +272,23 @@ static void wait_for_end(struct host *host, const sigset_t *signals)
 		thread_join(host->workers[i].thread);
 }
 
+/* The order: scripts end while AMQP can still take back their messages, AMQP's and the helpers'
+ * threads while there are loops to post to, telemetry after all that has something to tell. */
 static void finish(struct host *host)
 {
 	for (size_t i = 0; i < host->wired; i++)
 		worker_service_stop(host->workers[i].service);
-	amqp_destroy(host->amqp, FLUSH_MS);
-	export_stop(host->export, FLUSH_MS);
-	helper_destroy(host->helper); /* its work posts to the loops */
 	for (size_t i = 0; i < host->wired; i++)
-		wiring_finish(&host->workers[i].wiring);
+		wiring_stop(&host->workers[i].wiring);
+	amqp_destroy(host->amqp, FLUSH_MS);
+	helper_destroy(host->helper);
+	export_stop(host->export, FLUSH_MS);
+	for (size_t i = 0; i < host->wired; i++)
+		wiring_unloop(&host->workers[i].wiring);
 	for (size_t i = 0; i < host->wired; i++)
 		worker_service_destroy(host->workers[i].service);
+	for (size_t i = 0; i < host->wired; i++)
+		wiring_finish(&host->workers[i].wiring);
 	export_destroy(host->export);
 	metrics_destroy(host->metrics);
 	otel_config_finish(&host->otel);

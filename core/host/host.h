@@ -3,8 +3,8 @@
  *
  *   starting -> serving --SIGTERM, SIGINT--> draining --idle or grace_ms--> flushing -> gone
  *
- * Draining: /ready says so, listeners close, jobs stop, consumers are cancelled, tasks under way finish. Flushing: AMQP
- * confirms, spans and logs, each within a bound.
+ * Draining: /ready says so, listeners close, jobs stop, consumers are cancelled, tasks under way
+ * finish. Flushing: AMQP confirms, spans and logs, each within a bound.
  */
 #ifndef HOST_HOST_H
 #define HOST_HOST_H

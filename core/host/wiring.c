@@ -131,15 +131,33 @@ bool wiring_open(struct wiring *wiring, struct fault *why)
 	return vm_call(wiring->api.vm, open_modules, &wiring->api, why) >= 0;
 }
 
+void wiring_stop(struct wiring *wiring)
+{
+	struct api *api = &wiring->api;
+
+	stock_destroy(api->stock);
+	pg_pool_destroy(api->pg);
+	redis_pool_destroy(api->redis);
+	http_client_destroy(api->http);
+	api->stock = NULL;
+	api->pg = NULL;
+	api->redis = NULL;
+	api->http = NULL;
+	vm_destroy(api->vm);
+	api->vm = NULL;
+}
+
+void wiring_unloop(struct wiring *wiring)
+{
+	wiring_stop(wiring);
+	loop_destroy(wiring->loop);
+	wiring->loop = wiring->api.loop = NULL;
+}
+
 void wiring_finish(struct wiring *wiring)
 {
-	stock_destroy(wiring->api.stock);
-	pg_pool_destroy(wiring->api.pg);
-	redis_pool_destroy(wiring->api.redis);
-	http_client_destroy(wiring->api.http);
-	vm_destroy(wiring->api.vm);
+	wiring_unloop(wiring);
 	socket_hub_destroy(wiring->api.sockets);
-	loop_destroy(wiring->loop);
 	tracer_destroy(wiring->observer.tracer);
 	free(wiring->lib_dir);
 	*wiring = (struct wiring){ 0 };

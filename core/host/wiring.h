@@ -34,13 +34,22 @@ struct wiring {
 	char *lib_dir;
 };
 
-/* Makes loop, pools and VM; api.amqp, api.wake_job and the hubs' joining are the caller's. On false nothing is left. */
+/* Makes loop, pools and VM; api.amqp, api.wake_job and the hubs' joining are the caller's. On
+ * false nothing is left. */
 bool wiring_init(struct wiring *wiring, const struct wiring_shared *shared, struct fault *why);
 
 /* Provides the native modules; after api is complete. */
 bool wiring_open(struct wiring *wiring, struct fault *why);
 
-/* Pools first, so that what waits for them ends; then the VM; then the loop. */
+/* Taking apart, when the loop has stopped, in three steps, because workers, AMQP and helper
+ * threads still send mail to one another's loops. Each step does those before it.
+ *
+ *     stop     the pools, so that what waits for them ends; then the VM: its tasks have ended
+ *     unloop   the loop: the last mail is delivered
+ *     finish   the rest, which that mail needed: for all workers after all are unlooped
+ */
+void wiring_stop(struct wiring *wiring);
+void wiring_unloop(struct wiring *wiring);
 void wiring_finish(struct wiring *wiring);
 
 #endif

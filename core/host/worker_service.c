@@ -46,7 +46,7 @@ struct worker_service {
 	} seen; /* what the gauges say of this worker */
 };
 
-/* --- gauges that are this worker's share of the process's ------------------------------------------ */
+/* --- gauges that are this worker's share of the process's ------------------------------ */
 
 static void move_gauge(struct worker_service *worker, enum metric_id id, double *seen, double now)
 {
@@ -67,7 +67,7 @@ static void on_measure(void *context)
 		    mono_after_ms(loop_now(worker->loop), MEASURE_MS), on_measure, worker);
 }
 
-/* --- serving ------------------------------------------------------------------------------------------- */
+/* --- serving --------------------------------------------------------------------------- */
 
 static void on_request(void *context, struct http_request *request)
 {
@@ -82,8 +82,7 @@ static void on_refused(void *context, struct slice method, int status)
 {
 	struct worker_service *worker = context;
 
-	handler_record(worker->handler, handler_method_label(method), SLICE("unmatched"), status,
-		       clock_mono());
+	handler_refused(worker->handler, method, status);
 }
 
 static void make_sockets(struct worker_service *worker)
@@ -204,7 +203,7 @@ void worker_service_run(void *context)
 	loop_run(worker->loop);
 }
 
-/* --- jobs woken from any worker -------------------------------------------------------------------------- */
+/* --- jobs woken from any worker -------------------------------------------------------- */
 
 struct wake {
 	struct mail mail;
@@ -232,16 +231,22 @@ void worker_service_wake_job(struct worker_service *worker, struct slice name)
 	loop_post(worker->loop, &wake->mail, on_wake, wake);
 }
 
-/* --- the end ------------------------------------------------------------------------------------------------ */
+/* --- the end --------------------------------------------------------------------------- */
+
+/* A connection without a request is closed by the drain: what is left is still being sent. */
+static bool is_idle(const struct worker_service *worker)
+{
+	const struct api *api = &worker->config.wiring->api;
+
+	return task_count(api->vm) == 0 && socket_hub_count(api->sockets) == 0 &&
+	       (!worker->server || http_server_connections(worker->server) == 0);
+}
 
 static void on_look(void *context)
 {
 	struct worker_service *worker = context;
-	bool idle = task_count(worker->config.wiring->api.vm) == 0 &&
-		    (!worker->server || http_server_in_flight(worker->server) == 0) &&
-		    socket_hub_count(worker->config.wiring->api.sockets) == 0;
 
-	if (idle || clock_mono().ns >= worker->drain_until.ns)
+	if (is_idle(worker) || clock_mono().ns >= worker->drain_until.ns)
 		loop_stop(worker->loop);
 	else
 		timer_start(worker->loop, &worker->drain,

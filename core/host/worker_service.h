@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* worker_service.h -- a service on one worker: loaded script, routes, sockets, jobs, consumers, port.
+/* worker_service.h -- a service on one worker: loaded script, routes, sockets, jobs, consumers,
+ * port.
  *
- *   created -> (listening) -> running on its thread --drain--> idle or late --> its loop has stopped
+ *     created -> listening -> running on its thread --drain--> idle or late -> its loop has
+ *     stopped --worker_service_stop--> stopped
  */
 #ifndef HOST_WORKER_SERVICE_H
 #define HOST_WORKER_SERVICE_H
@@ -25,7 +27,7 @@ struct worker_service_config {
 	bool first; /* the worker that runs the jobs */
 };
 
-/* Loads the service; borrows all. */
+/* Loads the service; borrows all. NULL with why when it cannot be loaded. */
 struct worker_service *worker_service_create(const struct worker_service_config *config,
 					     struct fault *why);
 
@@ -46,8 +48,11 @@ void worker_service_drain(struct worker_service *worker);
 /* Any thread: the job of this name runs soon, if this worker has it. */
 void worker_service_wake_job(struct worker_service *worker, struct slice name);
 
-/* Before its wiring's finish it stops what the loop holds; after it, frees the rest. */
+/* When its loop has stopped: no further jobs, the server and its connections end. NULL is
+ * allowed. */
 void worker_service_stop(struct worker_service *worker);
+
+/* After its wiring's VM and loop are gone, which still call it. NULL is allowed. */
 void worker_service_destroy(struct worker_service *worker);
 
 #endif

@@ -4,6 +4,8 @@
 #include "base/check.h"
 #include "http/server_inside.h"
 
+#include <h2o.h>
+
 /* Lower case of the characters of a header name (RFC 9110 token); 0 for all others. */
 static const char name_characters[256] = {
 	['!'] = '!', ['#'] = '#', ['$'] = '$', ['%'] = '%', ['&'] = '&', ['\''] = '\'',

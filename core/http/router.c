@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Hot path: router_match, once per request. Budget: 150 ns and no allocation for a path
- * of four segments among twenty routes (held by test/bench/http_bench.c). Only a
+ * of four segments among twenty routes (held by test/bench/http_path_bench.c). Only a
  * percent-encoded segment touches memory, in the caller's scratch.
  *
  * A node is a place in the tree of templates. A path of n segments visits at most the
@@ -366,8 +366,8 @@ static bool node_allow(struct node *node, struct fault *why)
 		if (size + next.size + 3 > sizeof(allow))
 			return fault_set(why, FAULT_bad_input,
 					 "too many methods for one route template");
-		size += (size_t)sprintf(allow + size, "%s%.*s", size ? ", " : "",
-					SLICE_PRINT(next));
+		size += (size_t)snprintf(allow + size, sizeof(allow) - size, "%s%.*s",
+					 size ? ", " : "", SLICE_PRINT(next));
 		last = next;
 	}
 	memcpy(node->allow, allow, sizeof(allow));

@@ -4,6 +4,8 @@
 #include "base/check.h"
 #include "http/server_inside.h"
 
+#include <h2o.h>
+
 #include <errno.h>
 #include <netdb.h>
 #include <stdio.h>
@@ -14,6 +16,12 @@
 #define ACCEPT_AGAIN_MS 100
 #define STREAMS_MAX 100
 #define SWEEP_DRAINING_MS 100
+
+struct server_h2o {
+	h2o_globalconf_t config;
+	h2o_context_t context;
+	h2o_accept_ctx_t accept;
+};
 
 /* --- the listening socket ---------------------------------------------------------- */
 
@@ -138,35 +146,47 @@ void server_accept_start(struct http_server *server)
 
 /* --- life -------------------------------------------------------------------------- */
 
-static void server_configure(struct http_server *server)
+static struct server_h2o *server_h2o_create(struct http_server *server)
 {
-	const struct http_server_config *config = &server->config;
+	struct server_h2o *h2o = mem_zeroed(1, sizeof(*h2o));
+	h2o_globalconf_t *config = &h2o->config;
+	uint64_t idle_ms = (uint64_t)server->config.idle_timeout_ms;
+	uint64_t request_ms = (uint64_t)server->config.request_timeout_ms;
 	h2o_hostconf_t *host;
-	struct server_handler *handler;
 
-	h2o_config_init(&server->h2o_config);
-	server->h2o_config.server_name = h2o_iovec_init(H2O_STRLIT("orrery"));
+	h2o_config_init(config);
+	config->server_name = h2o_iovec_init(H2O_STRLIT("orrery"));
 	/* One more than allowed: h2o counts differently by length and by chunks. */
-	server->h2o_config.max_request_entity_size = config->body_size_max + 1;
-	/* h2o's one timer runs from the end of the last answer to the end of the next
-	 * request; the sweep tells the two waits apart. */
-	server->h2o_config.http1.req_timeout = (uint64_t)config->idle_timeout_ms +
-					       (uint64_t)config->request_timeout_ms +
-					       2000;
-	server->h2o_config.http2.idle_timeout = (uint64_t)config->idle_timeout_ms;
-	server->h2o_config.http2.graceful_shutdown_timeout = 0;
-	server->h2o_config.http2.max_concurrent_requests_per_connection = STREAMS_MAX;
-	host = h2o_config_register_host(&server->h2o_config,
-					h2o_iovec_init(H2O_STRLIT("default")), 65535);
+	config->max_request_entity_size = server->config.body_size_max + 1;
+	/* h2o's one timer runs from the end of an answer to the end of the next request;
+	 * the sweep tells the two waits apart. */
+	config->http1.req_timeout = idle_ms + request_ms + 2000;
+	config->http2.idle_timeout = idle_ms;
+	config->http2.graceful_shutdown_timeout = 0;
+	config->http2.max_concurrent_requests_per_connection = STREAMS_MAX;
+	host = h2o_config_register_host(config, h2o_iovec_init(H2O_STRLIT("default")),
+					65535);
 	host->fallback_path.error_log.emit_request_errors = 0;
-	handler = (struct server_handler *)h2o_create_handler(&host->fallback_path,
-							      sizeof(*handler));
-	handler->super.on_req = server_on_request;
-	handler->server = server;
+	server_requests_register(server, &host->fallback_path);
 	server_refusal_register(server, &host->fallback_path);
-	h2o_context_init(&server->h2o, loop_h2o(server->loop), &server->h2o_config);
-	server->h2o_accept.ctx = &server->h2o;
-	server->h2o_accept.hosts = server->h2o_config.hosts;
+	h2o_context_init(&h2o->context, loop_h2o(server->loop), config);
+	h2o->accept.ctx = &h2o->context;
+	h2o->accept.hosts = config->hosts;
+	return h2o;
+}
+
+static void server_h2o_destroy(struct server_h2o *h2o)
+{
+	/* What a drain has left in a timeout, which h2o insists on disposing empty. */
+	h2o_timeout_unlink(&h2o->context.http2._graceful_shutdown_timeout);
+	h2o_context_dispose(&h2o->context);
+	h2o_config_dispose(&h2o->config);
+	free(h2o);
+}
+
+void server_speak(struct http_server *server, h2o_socket_t *socket)
+{
+	h2o_accept(&server->h2o->accept, socket);
 }
 
 struct http_server *http_server_create(struct loop *loop,
@@ -187,7 +207,7 @@ struct http_server *http_server_create(struct loop *loop,
 	list_init(&server->requests);
 	list_init(&server->arrivals);
 	list_init(&server->lingers);
-	server_configure(server);
+	server->h2o = server_h2o_create(server);
 	server->listener =
 		h2o_evloop_socket_create(loop_h2o(loop), fd, H2O_SOCKET_FLAG_DONT_READ);
 	server->listener->data = server;
@@ -237,7 +257,7 @@ void http_server_drain(struct http_server *server)
 	server->draining = true;
 	server->drained = loop_now(server->loop);
 	server_unlisten(server);
-	h2o_context_request_shutdown(&server->h2o);
+	h2o_context_request_shutdown(&server->h2o->context);
 	server_sweep_draining(server);
 }
 
@@ -268,9 +288,6 @@ void http_server_destroy(struct http_server *server)
 	server_lingers_end(server);
 	timer_stop(server->loop, &server->sweep);
 	loop_undefer(&server->arrive);
-	/* What a drain has left in a timeout, which h2o insists on disposing empty. */
-	h2o_timeout_unlink(&server->h2o.http2._graceful_shutdown_timeout);
-	h2o_context_dispose(&server->h2o);
-	h2o_config_dispose(&server->h2o_config);
+	server_h2o_destroy(server->h2o);
 	free(server);
 }

@@ -5,6 +5,8 @@
 #include "base/check.h"
 #include "http/server_inside.h"
 
+#include <h2o.h>
+
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -130,7 +132,7 @@ void server_connection_begin(struct http_server *server, h2o_socket_t *socket)
 		timer_start(server->loop, &server->sweep,
 			    mono_after_ms(loop_now(server->loop), SWEEP_MS), server_sweep,
 			    server);
-	h2o_accept(&server->h2o_accept, socket);
+	server_speak(server, socket);
 }
 
 void server_connection_cut(struct server_connection *connection)

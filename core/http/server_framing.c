@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Hot path: once per HTTP/1 request. Budget: 150 ns for a head of ten lines (held by
- * test/bench/http_bench.c). Lines are told apart by their first letter. */
+ * test/bench/http_path_bench.c). Lines are told apart by their first letter. */
 #include "http/server_framing.h"
 
 struct framing {

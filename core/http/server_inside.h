@@ -16,8 +16,9 @@
  * end of the stream from the next pipelined request. That also saves h2o from taking the
  * socket out of epoll and back.
  *
- * Requests of HTTP/2 are handed over at the end of the turn: a client that opens streams
- * only to reset them at once (CVE-2023-44487) has reset them by then.
+ * Requests of HTTP/2 are handed over by a deferred call, when h2o has read what there
+ * was: a client that opens streams only to reset them at once (CVE-2023-44487) has reset
+ * them by then.
  */
 #ifndef HTTP_SERVER_INSIDE_H
 #define HTTP_SERVER_INSIDE_H
@@ -27,17 +28,17 @@
 #include "http/server.h"
 #include "loop/loop.h"
 
-#include <h2o.h>
-
+struct server_h2o;
+struct st_h2o_pathconf_t;
+struct st_h2o_req_t;
+struct st_h2o_socket_t;
 struct websocket;
 
 struct http_server {
 	struct loop *loop;
 	struct http_server_config config; /* host is not kept */
-	h2o_globalconf_t h2o_config;
-	h2o_context_t h2o;
-	h2o_accept_ctx_t h2o_accept;
-	h2o_socket_t *listener; /* NULL when draining */
+	struct server_h2o *h2o; /* server.c's */
+	struct st_h2o_socket_t *listener; /* NULL when draining */
 	struct timer accept_again;
 	bool accepting;
 	unsigned port;
@@ -59,7 +60,7 @@ struct http_server {
 struct server_connection {
 	struct list member;
 	struct http_server *server;
-	h2o_socket_t *socket; /* h2o's; lives at least as long as this */
+	struct st_h2o_socket_t *socket; /* h2o's; lives at least as long as this */
 	unsigned requests; /* that h2o holds, answered or not */
 	bool http2;
 	bool websocket;
@@ -75,7 +76,7 @@ struct http_request {
 	struct list arrival; /* of server->arrivals */
 	struct http_server *server;
 	struct server_connection *connection;
-	h2o_req_t *h2o;
+	struct st_h2o_req_t *h2o;
 	struct slice path;
 	struct slice query;
 	struct slice authority;
@@ -95,12 +96,15 @@ struct http_request {
 /* Unless there are too many connections, or it is draining. */
 void server_accept_start(struct http_server *server);
 
+/* Begins to read from it. */
+void server_speak(struct http_server *server, struct st_h2o_socket_t *socket);
+
 /* --- server_connection.c ----------------------------------------------------------- */
 
-void server_connection_begin(struct http_server *server, h2o_socket_t *socket);
+void server_connection_begin(struct http_server *server, struct st_h2o_socket_t *socket);
 
 /* Of the connection that this request came on. */
-struct server_connection *server_connection_of(h2o_req_t *h2o);
+struct server_connection *server_connection_of(struct st_h2o_req_t *h2o);
 
 /* Shuts the socket down; h2o notices in the next turn and closes it. */
 void server_connection_cut(struct server_connection *connection);
@@ -118,7 +122,7 @@ void server_lingers_end(struct http_server *server);
 /* --- server_refusal.c -------------------------------------------------------------- */
 
 /* Makes problem documents of h2o's own answers, and tells config.refused of them. */
-void server_refusal_register(struct http_server *server, h2o_pathconf_t *path);
+void server_refusal_register(struct http_server *server, struct st_h2o_pathconf_t *path);
 
 /* The bytes of a problem document, in out. */
 void server_problem_write(struct buf *out, const struct fault *why,
@@ -126,15 +130,9 @@ void server_problem_write(struct buf *out, const struct fault *why,
 
 /* --- request.c --------------------------------------------------------------------- */
 
-/* Takes a whole request from h2o: refuses it, or puts it into server->requests and gives
- * it to the handler, now or (HTTP/2) at the end of the turn. */
-int server_on_request(h2o_handler_t *self, h2o_req_t *h2o);
-
-/* What server_on_request is registered with. */
-struct server_handler {
-	h2o_handler_t super;
-	struct http_server *server;
-};
+/* Has h2o give every request that is whole to us: it is refused, or put into
+ * server->requests and handed to the handler, now or (HTTP/2) a little later. */
+void server_requests_register(struct http_server *server, struct st_h2o_pathconf_t *path);
 
 /* The request is answered from here on: forgets gone, leaves server->requests. */
 void server_request_answered(struct http_request *request);

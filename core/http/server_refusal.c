@@ -7,7 +7,7 @@
 #include "base/json.h"
 #include "http/server_inside.h"
 
-#include <stdio.h>
+#include <h2o.h>
 
 struct refusal_filter {
 	h2o_filter_t super;

@@ -34,7 +34,7 @@ struct loop {
 	_Atomic bool stopping;
 	unsigned fds;
 	struct timer heartbeat; /* its lateness is the loop's lag */
-	struct series *active;	/* these three NULL without a meter */
+	struct series *active; /* these three NULL without a meter */
 	struct series *idle;
 	struct series *lag;
 };

@@ -80,8 +80,9 @@ void loop_defer(struct loop *loop, struct deferred *deferred, loop_fn *fn, void 
 void loop_undefer(struct deferred *deferred);
 
 /* Runs now what has been deferred: for the outermost frame of an event's callback, when
- * everything it called has returned. What is then written still belongs to h2o's turn, which
- * saves two epoll_ctl and a turn an answer (measured: a tenth of a request's CPU). */
+ * everything it called has returned. What is then written still belongs to h2o's turn,
+ * which saves two epoll_ctl and a turn an answer (measured: a tenth of a request's CPU).
+ */
 void loop_settle(struct loop *loop);
 
 /* --- tick hooks: once a turn, after everything else -------------------------------- */
@@ -100,8 +101,8 @@ void loop_tick_remove(struct tick *tick);
 struct loop_fd;
 typedef void loop_fd_fn(void *context, bool readable, bool writable);
 
-/* Watches a duplicate of fd: closing fd stays the caller's. Level-triggered; nothing is
- * wanted at first. */
+/* Watches a duplicate of fd: closing fd stays the caller's. Makes it non-blocking.
+ * Level-triggered; nothing is wanted at first. */
 struct loop_fd *loop_fd_create(struct loop *loop, int fd, loop_fd_fn *ready,
 			       void *context);
 

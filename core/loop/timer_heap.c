@@ -78,7 +78,7 @@ void timer_heap_finish(struct timer_heap *heap)
 	for (size_t i = 1; i <= heap->count; i++)
 		heap->at[i]->place = 0;
 	free(heap->at);
-	*heap = (struct timer_heap){0};
+	*heap = (struct timer_heap){ 0 };
 }
 
 void timer_heap_check(const struct timer_heap *heap)

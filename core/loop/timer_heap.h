@@ -14,7 +14,7 @@
 
 #include "loop/loop.h"
 
-struct timer_heap {	   /* zeroed is empty */
+struct timer_heap { /* zeroed is empty */
 	struct timer **at; /* from 1 */
 	size_t count;
 	size_t capacity;

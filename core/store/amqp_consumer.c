@@ -4,6 +4,7 @@
 #include "base/check.h"
 #include "loop/mailbox.h"
 #include "loop/worker.h"
+#include "store/amqp_feed.h"
 #include "store/amqp_intake.h"
 #include "watch/log.h"
 
@@ -12,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define FEED_RETRY_MS 1000 /* before a channel that the broker closed is opened again */
 #define CHANNELS_MAX 2000
 
 struct amqp_consumer {
@@ -29,136 +29,7 @@ struct amqp_consumer {
 	bool stopping;
 };
 
-struct amqp_feed {
-	struct amqp_note note; /* its member: in the mailbox, then in consumer->feeds */
-	struct arena arena; /* what config points to */
-	struct amqp_consumer_config config;
-	unsigned channel;
-	unsigned epoch; /* counts the lives of the channel */
-	bool open;
-	struct mono open_at; /* when to open it, if it is closed */
-	size_t turn; /* the receiver of the next delivery */
-	struct amqp_in *partial; /* a delivery whose body is not complete */
-	struct list out;
-};
-
-static amqp_bytes_t bytes_of(struct slice s)
-{
-	return (amqp_bytes_t){ s.size, (void *)(uintptr_t)s.at };
-}
-
-void amqp_in_free(struct amqp_in *in)
-{
-	list_remove(&in->place);
-	amqp_life_drop(in->life);
-	arena_finish(&in->arena);
-	free(in);
-}
-
-/* --- declaring
- * ---------------------------------------------------------------------------- */
-
-static bool declare_queue(struct amqp_consumer *consumer, struct amqp_feed *feed,
-			  struct fault *why)
-{
-	amqp_connection_state_t connection = consumer->link.connection;
-	amqp_channel_t channel = (amqp_channel_t)feed->channel;
-	struct slice queue = feed->config.queue;
-	char dead[264];
-	amqp_table_entry_t entries[4] = {
-		{ .key = amqp_cstring_bytes("x-queue-type"),
-		  .value = { .kind = AMQP_FIELD_KIND_UTF8,
-			     .value.bytes = amqp_cstring_bytes("quorum") } },
-		{ .key = amqp_cstring_bytes("x-delivery-limit"),
-		  .value = { .kind = AMQP_FIELD_KIND_I32,
-			     .value.i32 = (int32_t)consumer->delivery_limit } },
-		{ .key = amqp_cstring_bytes("x-dead-letter-exchange"),
-		  .value = { .kind = AMQP_FIELD_KIND_UTF8,
-			     .value.bytes = amqp_cstring_bytes("") } },
-		{ .key = amqp_cstring_bytes("x-dead-letter-routing-key"),
-		  .value = { .kind = AMQP_FIELD_KIND_UTF8 } },
-	};
-	amqp_table_t arguments = { 4, entries };
-
-	snprintf(dead, sizeof dead, "%.*s.dead", SLICE_PRINT(queue));
-	entries[3].value.value.bytes = amqp_cstring_bytes(dead);
-	amqp_queue_declare(connection, channel, bytes_of(queue), 0, 1, 0, 0, arguments);
-	return amqp_link_answer(&consumer->link, feed->channel, why);
-}
-
-/* After binding: who finds it there may publish, and nothing is lost. */
-static bool declare_dead(struct amqp_consumer *consumer, struct amqp_feed *feed,
-			 struct fault *why)
-{
-	char dead[264];
-
-	snprintf(dead, sizeof dead, "%.*s.dead", SLICE_PRINT(feed->config.queue));
-	amqp_queue_declare(consumer->link.connection, (amqp_channel_t)feed->channel,
-			   amqp_cstring_bytes(dead), 0, 1, 0, 0, amqp_empty_table);
-	return amqp_link_answer(&consumer->link, feed->channel, why);
-}
-
-static bool feed_bind(struct amqp_consumer *consumer, struct amqp_feed *feed,
-		      struct fault *why)
-{
-	const struct amqp_consumer_config *config = &feed->config;
-
-	if (!config->exchange.size)
-		return true; /* the default exchange reaches every queue by its name */
-	if (!amqp_link_exchange(&consumer->link, feed->channel, config->exchange, why))
-		return false;
-	for (size_t i = 0; i < config->key_count; i++) {
-		amqp_queue_bind(consumer->link.connection, (amqp_channel_t)feed->channel,
-				bytes_of(config->queue), bytes_of(config->exchange),
-				bytes_of(config->keys[i]), amqp_empty_table);
-		if (!amqp_link_answer(&consumer->link, feed->channel, why))
-			return false;
-	}
-	return true;
-}
-
-static bool feed_consume(struct amqp_consumer *consumer, struct amqp_feed *feed,
-			 struct fault *why)
-{
-	amqp_connection_state_t connection = consumer->link.connection;
-	amqp_channel_t channel = (amqp_channel_t)feed->channel;
-
-	amqp_basic_qos(connection, channel, 0, (uint16_t)feed->config.prefetch, 0);
-	if (!amqp_link_answer(&consumer->link, feed->channel, why))
-		return false;
-	amqp_basic_consume(connection, channel, bytes_of(feed->config.queue),
-			   amqp_cstring_bytes("orrery"), 0, 0, 0, amqp_empty_table);
-	return amqp_link_answer(&consumer->link, feed->channel, why);
-}
-
-static void feed_close(struct amqp_feed *feed, int retry_ms)
-{
-	feed->open = false;
-	feed->open_at = mono_after_ms(clock_mono(), retry_ms);
-	if (feed->partial)
-		amqp_in_free(feed->partial);
-	feed->partial = NULL;
-}
-
-static void feed_open(struct amqp_consumer *consumer, struct amqp_feed *feed)
-{
-	struct fault why;
-
-	feed->epoch++;
-	feed->open =
-		amqp_link_open_channel(&consumer->link, feed->channel, &why) &&
-		declare_queue(consumer, feed, &why) && feed_bind(consumer, feed, &why) &&
-		declare_dead(consumer, feed, &why) && feed_consume(consumer, feed, &why);
-	if (feed->open)
-		return;
-	feed_close(feed, FEED_RETRY_MS);
-	log_printf(consumer->link.observer->log, LOG_error,
-		   "cannot consume from %.*s: %s", SLICE_PRINT(feed->config.queue),
-		   why.detail);
-}
-
-/* --- deliveries
- * --------------------------------------------------------------------------- */
+/* --- deliveries --------------------------------------------------------- */
 
 static void post(struct amqp_consumer *consumer, struct amqp_feed *feed,
 		 struct amqp_in *in)
@@ -208,7 +79,7 @@ static void feed_interrupted(struct amqp_consumer *consumer, struct amqp_feed *f
 		amqp_channel_close(consumer->link.connection,
 				   (amqp_channel_t)feed->channel, AMQP_REPLY_SUCCESS);
 	}
-	feed_close(feed, FEED_RETRY_MS);
+	amqp_feed_close(feed, AMQP_FEED_RETRY_MS);
 }
 
 static struct amqp_feed *feed_at(struct amqp_consumer *consumer, unsigned channel)
@@ -245,8 +116,7 @@ static void read_frames(struct amqp_consumer *consumer)
 	}
 }
 
-/* --- settling
- * ------------------------------------------------------------------------------ */
+/* --- settling ----------------------------------------------------------- */
 
 static void tell_broker(struct amqp_consumer *consumer, struct amqp_in *in)
 {
@@ -303,25 +173,17 @@ static struct mono settle_due(struct amqp_consumer *consumer)
 	return next;
 }
 
-/* --- the thread
- * ----------------------------------------------------------------------------- */
+/* --- the thread --------------------------------------------------------- */
 
 static void consumer_quiesce(struct amqp_consumer *consumer)
 {
-	struct fault why;
-
 	consumer->quiesced = true;
 	for (struct list *at = consumer->feeds.next; at != &consumer->feeds;
 	     at = at->next) {
 		struct amqp_feed *feed = list_of(at, struct amqp_feed, note.member);
 
-		if (!consumer->link.connection || !feed->open)
-			continue;
-		amqp_basic_cancel(consumer->link.connection,
-				  (amqp_channel_t)feed->channel,
-				  amqp_cstring_bytes("orrery"));
-		if (!amqp_link_answer(&consumer->link, feed->channel, &why))
-			feed_close(feed, FEED_RETRY_MS);
+		if (consumer->link.connection && feed->open)
+			amqp_feed_cancel(feed, &consumer->link);
 	}
 }
 
@@ -370,7 +232,7 @@ static void open_feeds(struct amqp_consumer *consumer)
 
 		if (!feed->open && consumer->link.connection && !consumer->quiesced &&
 		    feed->open_at.ns <= clock_mono().ns)
-			feed_open(consumer, feed);
+			amqp_feed_open(feed, &consumer->link, consumer->delivery_limit);
 	}
 }
 
@@ -381,7 +243,7 @@ static void close_feeds(struct amqp_consumer *consumer)
 		struct amqp_feed *feed = list_of(at, struct amqp_feed, note.member);
 
 		if (feed->open)
-			feed_close(feed, 0);
+			amqp_feed_close(feed, 0);
 	}
 }
 
@@ -465,28 +327,6 @@ static void consumer_post(struct amqp_consumer *consumer, enum amqp_note_kind ki
 	mailbox_send(consumer->mailbox, &note->member);
 }
 
-static void free_on_loop(void *context)
-{
-	amqp_in_free(context);
-}
-
-static void feed_free(struct amqp_feed *feed)
-{
-	if (feed->open)
-		feed_close(feed, 0);
-	while (!list_empty(&feed->out)) {
-		struct amqp_in *in = list_of(feed->out.next, struct amqp_in, place);
-
-		list_remove(&in->place);
-		if (in->due.ns != MONO_NEVER.ns)
-			amqp_in_free(in); /* settled: nobody else has it */
-		else if (atomic_load(&in->arrived))
-			loop_post(in->receiver->loop, &in->mail, free_on_loop, in);
-	}
-	arena_finish(&feed->arena);
-	free(feed);
-}
-
 void amqp_consumer_destroy(struct amqp_consumer *consumer)
 {
 	if (!consumer)
@@ -495,7 +335,7 @@ void amqp_consumer_destroy(struct amqp_consumer *consumer)
 	thread_join(consumer->thread);
 	take_mail(consumer);
 	for (struct list *first; (first = list_take(&consumer->feeds));)
-		feed_free(list_of(first, struct amqp_feed, note.member));
+		amqp_feed_free(list_of(first, struct amqp_feed, note.member));
 	mailbox_destroy(consumer->mailbox);
 	free(consumer);
 }
@@ -503,25 +343,7 @@ void amqp_consumer_destroy(struct amqp_consumer *consumer)
 void amqp_consumer_add(struct amqp_consumer *consumer,
 		       const struct amqp_consumer_config *config)
 {
-	struct amqp_feed *feed = mem_zeroed(1, sizeof *feed);
-	struct slice *keys =
-		arena_alloc(&feed->arena, config->key_count * sizeof *keys + 1);
-	struct amqp_receiver *receivers =
-		arena_alloc(&feed->arena, config->receiver_count * sizeof *receivers);
-
-	check(config->receiver_count > 0 && config->prefetch > 0);
-	check(config->prefetch <= UINT16_MAX && config->queue.size <= 250);
-	feed->note.kind = AMQP_NOTE_feed;
-	feed->config = *config;
-	feed->config.queue = arena_copy(&feed->arena, config->queue);
-	feed->config.exchange = arena_copy(&feed->arena, config->exchange);
-	for (size_t i = 0; i < config->key_count; i++)
-		keys[i] = arena_copy(&feed->arena, config->keys[i]);
-	memcpy(receivers, config->receivers, config->receiver_count * sizeof *receivers);
-	feed->config.keys = keys;
-	feed->config.receivers = receivers;
-	list_init(&feed->out);
-	mailbox_send(consumer->mailbox, &feed->note.member);
+	mailbox_send(consumer->mailbox, &amqp_feed_create(config)->note.member);
 }
 
 void amqp_consumer_settle(struct amqp_consumer *consumer, struct amqp_in *in)

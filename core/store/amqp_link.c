@@ -21,7 +21,7 @@
 #define SEND_BUFFER (512 * 1024)
 #define CLOSE_WAIT_S 1
 
-static amqp_bytes_t bytes_of(struct slice s)
+struct amqp_bytes_t_ amqp_link_bytes(struct slice s)
 {
 	return (amqp_bytes_t){ s.size, (void *)(uintptr_t)s.at };
 }
@@ -374,8 +374,9 @@ bool amqp_link_open_channel(struct amqp_link *link, unsigned channel, struct fau
 bool amqp_link_exchange(struct amqp_link *link, unsigned channel, struct slice name,
 			struct fault *why)
 {
-	amqp_exchange_declare(link->connection, (amqp_channel_t)channel, bytes_of(name),
-			      amqp_cstring_bytes("topic"), 0, 1, 0, 0, amqp_empty_table);
+	amqp_exchange_declare(link->connection, (amqp_channel_t)channel,
+			      amqp_link_bytes(name), amqp_cstring_bytes("topic"), 0, 1, 0,
+			      0, amqp_empty_table);
 	return amqp_link_answer(link, channel, why);
 }
 

@@ -22,6 +22,7 @@
 #include <stdatomic.h>
 
 struct amqp_connection_state_t_;
+struct amqp_bytes_t_;
 struct amqp_frame_t_;
 struct amqp_rpc_reply_t_;
 struct mailbox;
@@ -105,6 +106,9 @@ bool amqp_link_open_channel(struct amqp_link *link, unsigned channel, struct fau
 /* A durable topic exchange. */
 bool amqp_link_exchange(struct amqp_link *link, unsigned channel, struct slice name,
 			struct fault *why);
+
+/* The same bytes as the library has them. */
+struct amqp_bytes_t_ amqp_link_bytes(struct slice s);
 
 /* Any thread. */
 bool amqp_link_healthy(const struct amqp_link *link, struct fault *why);

@@ -4,6 +4,7 @@
 #include "base/check.h"
 #include "loop/mailbox.h"
 #include "loop/worker.h"
+#include "store/amqp_window.h"
 #include "watch/log.h"
 
 #include <amqp.h>
@@ -11,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define WINDOW 1024 /* unconfirmed messages; a power of two */
 #define WRITE_CHUNK                                                                      \
 	(64 * 1024) /* bytes between looks at whether the socket takes more              \
 		     */
@@ -30,9 +30,7 @@ struct amqp_publisher {
 
 	struct list line; /* to be written, in order */
 	struct list asks; /* depths */
-	struct amqp_out *sent[WINDOW]; /* by tag; NULL: confirmed already */
-	uint64_t tag_first;
-	uint64_t tag_next;
+	struct amqp_window window; /* struct amqp_out, unconfirmed */
 	bool depth_open; /* the channel for depths */
 	bool stopping;
 	struct mono stop_by;
@@ -46,11 +44,6 @@ void amqp_out_free(struct amqp_out *out)
 	free(out);
 }
 
-static amqp_bytes_t bytes_of(struct slice s)
-{
-	return (amqp_bytes_t){ s.size, (void *)(uintptr_t)s.at };
-}
-
 /* Back to its loop. why NULL: all went well. */
 static void publisher_return(struct amqp_publisher *publisher, struct amqp_out *out,
 			     const struct fault *why)
@@ -62,83 +55,43 @@ static void publisher_return(struct amqp_publisher *publisher, struct amqp_out *
 	loop_post(out->loop, &out->mail, out->back, out);
 }
 
-/* --- what is unconfirmed
- * ---------------------------------------------------------------- */
-
-static bool window_full(const struct amqp_publisher *publisher)
-{
-	return publisher->tag_next - publisher->tag_first == WINDOW;
-}
-
-static bool window_empty(const struct amqp_publisher *publisher)
-{
-	return publisher->tag_next == publisher->tag_first;
-}
-
-static struct amqp_out *window_take(struct amqp_publisher *publisher, uint64_t tag)
-{
-	struct amqp_out **place = &publisher->sent[tag % WINDOW], *out = *place;
-
-	*place = NULL;
-	return out;
-}
-
-static void confirm_one(struct amqp_publisher *publisher, uint64_t tag, bool accepted)
-{
-	struct amqp_out *out;
-	struct fault why;
-
-	if (tag < publisher->tag_first || tag >= publisher->tag_next)
-		return;
-	out = window_take(publisher, tag);
-	if (out && !accepted)
-		fault_set(&why, FAULT_refused, "the broker does not take the message");
-	if (out)
-		publisher_return(publisher, out, accepted ? NULL : &why);
-}
+/* --- what is unconfirmed ------------------------------------------------ */
 
 static void confirm(struct amqp_publisher *publisher, uint64_t tag, bool multiple,
 		    bool accepted)
 {
-	if (multiple) {
-		uint64_t up_to =
-			tag < publisher->tag_next ? tag : publisher->tag_next - 1;
+	struct amqp_out *out;
+	struct fault why;
 
-		for (uint64_t at = publisher->tag_first; at <= up_to; at++)
-			confirm_one(publisher, at, accepted);
-	} else {
-		confirm_one(publisher, tag, accepted);
-	}
-	while (!window_empty(publisher) &&
-	       !publisher->sent[publisher->tag_first % WINDOW])
-		publisher->tag_first++;
+	fault_set(&why, FAULT_refused, "the broker does not take the message");
+	while ((out = amqp_window_confirm(&publisher->window, tag, multiple)))
+		publisher_return(publisher, out, accepted ? NULL : &why);
+}
+
+/* Whether the broker's words name the exchange of this message. */
+static bool closed_by(const struct fault *closed, const struct amqp_out *out)
+{
+	char exchange[300];
+
+	snprintf(exchange, sizeof exchange, "exchange '%.*s'",
+		 SLICE_PRINT(out->message.exchange));
+	return closed->kind == FAULT_missing && strstr(closed->detail, exchange);
 }
 
 /* The channel or the connection is gone and tags begin anew: what was unconfirmed stands
  * at the head of the line again, in its order. closed: the channel's end, which one of
  * them caused. */
-static void window_requeue(struct amqp_publisher *publisher, const struct fault *closed)
+static void requeue(struct amqp_publisher *publisher, const struct fault *closed)
 {
 	struct mono now = clock_mono();
+	struct amqp_out *out;
 	struct fault late;
 	struct list head;
 
-	if (publisher->tag_next == 1)
-		return;
-
 	fault_set(&late, FAULT_uncertain, "the connection was lost before the confirm");
 	list_init(&head);
-	for (uint64_t tag = publisher->tag_first; tag < publisher->tag_next; tag++) {
-		struct amqp_out *out = window_take(publisher, tag);
-		char exchange[300];
-
-		if (!out)
-			continue;
-		snprintf(exchange, sizeof exchange, "exchange '%.*s'",
-			 SLICE_PRINT(out->message.exchange));
-		if (closed && ((closed->kind == FAULT_missing &&
-				strstr(closed->detail, exchange)) ||
-			       ++out->attempts == ATTEMPTS_MAX))
+	while ((out = amqp_window_take(&publisher->window))) {
+		if (closed && (closed_by(closed, out) || ++out->attempts == ATTEMPTS_MAX))
 			publisher_return(publisher, out, closed);
 		else if (out->deadline.ns <= now.ns)
 			publisher_return(publisher, out, &late);
@@ -149,11 +102,10 @@ static void window_requeue(struct amqp_publisher *publisher, const struct fault 
 		list_append(&head, first);
 	for (struct list *first; (first = list_take(&head));)
 		list_append(&publisher->line, first);
-	publisher->tag_first = publisher->tag_next = 1;
+	amqp_window_init(&publisher->window);
 }
 
-/* --- writing
- * ---------------------------------------------------------------------------- */
+/* --- writing ------------------------------------------------------------ */
 
 static amqp_basic_properties_t properties_of(const struct amqp_out *out,
 					     amqp_table_entry_t entries[HEADERS_MAX])
@@ -166,16 +118,16 @@ static amqp_basic_properties_t properties_of(const struct amqp_out *out,
 	p.timestamp = (uint64_t)(clock_wall().ns / 1000000000);
 	if (message->content_type.size) {
 		p._flags |= AMQP_BASIC_CONTENT_TYPE_FLAG;
-		p.content_type = bytes_of(message->content_type);
+		p.content_type = amqp_link_bytes(message->content_type);
 	}
 	if (message->message_id.size) {
 		p._flags |= AMQP_BASIC_MESSAGE_ID_FLAG;
-		p.message_id = bytes_of(message->message_id);
+		p.message_id = amqp_link_bytes(message->message_id);
 	}
 	for (size_t i = 0; i < message->header_count; i++) {
-		entries[i].key = bytes_of(message->headers[i].name);
+		entries[i].key = amqp_link_bytes(message->headers[i].name);
 		entries[i].value.kind = AMQP_FIELD_KIND_UTF8;
-		entries[i].value.value.bytes = bytes_of(message->headers[i].value);
+		entries[i].value.value.bytes = amqp_link_bytes(message->headers[i].value);
 	}
 	if (message->header_count) {
 		p._flags |= AMQP_BASIC_HEADERS_FLAG;
@@ -192,11 +144,11 @@ static bool write_one(struct amqp_publisher *publisher, struct amqp_out *out)
 	struct fault why;
 	int status;
 
-	publisher->sent[publisher->tag_next++ % WINDOW] = out;
+	amqp_window_put(&publisher->window, out);
 	status = amqp_basic_publish(publisher->link.connection, CHANNEL,
-				    bytes_of(out->message.exchange),
-				    bytes_of(out->message.routing_key), 0, 0, &properties,
-				    bytes_of(out->message.body));
+				    amqp_link_bytes(out->message.exchange),
+				    amqp_link_bytes(out->message.routing_key), 0, 0,
+				    &properties, amqp_link_bytes(out->message.body));
 	if (status == AMQP_STATUS_OK)
 		return true;
 	fault_set(&why, FAULT_unavailable, "%s", amqp_error_string2(status));
@@ -229,7 +181,7 @@ static void write_line(struct amqp_publisher *publisher)
 	struct mono now = clock_mono();
 	size_t written = WRITE_CHUNK;
 
-	while (!list_empty(&publisher->line) && !window_full(publisher) &&
+	while (!list_empty(&publisher->line) && !amqp_window_full(&publisher->window) &&
 	       !publisher->link.blocked) {
 		struct amqp_out *out;
 
@@ -247,8 +199,7 @@ static void write_line(struct amqp_publisher *publisher)
 	}
 }
 
-/* --- reading
- * ---------------------------------------------------------------------------- */
+/* --- reading ------------------------------------------------------------ */
 
 static void channel_closed(struct amqp_publisher *publisher,
 			   const amqp_channel_close_t *close)
@@ -262,7 +213,7 @@ static void channel_closed(struct amqp_publisher *publisher,
 	log_printf(publisher->link.observer->log, LOG_warn, "publishing failed: %s",
 		   why.detail);
 	amqp_link_channel_closed(&publisher->link, CHANNEL);
-	window_requeue(publisher, &why);
+	requeue(publisher, &why);
 	if (!amqp_link_open_channel(&publisher->link, CHANNEL, &why))
 		return;
 	amqp_confirm_select(publisher->link.connection, CHANNEL);
@@ -306,7 +257,7 @@ static void answer_depth(struct amqp_publisher *publisher, struct amqp_out *out)
 	}
 	publisher->depth_open = true;
 	ok = amqp_queue_declare(link->connection, DEPTH_CHANNEL,
-				bytes_of(out->message.routing_key), 1, 0, 0, 0,
+				amqp_link_bytes(out->message.routing_key), 1, 0, 0, 0,
 				amqp_empty_table);
 	if (ok)
 		out->depth = ok->message_count;
@@ -318,8 +269,7 @@ static void answer_depth(struct amqp_publisher *publisher, struct amqp_out *out)
 	}
 }
 
-/* --- the thread
- * -------------------------------------------------------------------------- */
+/* --- the thread --------------------------------------------------------- */
 
 static void take_mail(struct amqp_publisher *publisher)
 {
@@ -423,15 +373,15 @@ static bool publisher_finished(const struct amqp_publisher *publisher)
 	if (publisher->link.down || publisher->stop_by.ns <= clock_mono().ns)
 		return true;
 	return list_empty(&publisher->line) && list_empty(&publisher->asks) &&
-	       window_empty(publisher);
+	       amqp_window_empty(&publisher->window);
 }
 
 static void publisher_turn(struct amqp_publisher *publisher)
 {
 	struct amqp_link *link = &publisher->link;
 
-	if (!link->connection)
-		window_requeue(publisher, NULL);
+	if (!link->connection && publisher->window.next > 1)
+		requeue(publisher, NULL);
 	if (!link->connection && link->next_try.ns <= clock_mono().ns)
 		publisher_connect(publisher);
 	if (link->down || publisher->sweep_at.ns <= clock_mono().ns)
@@ -456,7 +406,8 @@ static void publisher_run(void *context)
 		if (publisher_finished(publisher))
 			break;
 		stuck = publisher->link.connection && !publisher->link.blocked &&
-			!list_empty(&publisher->line) && !window_full(publisher);
+			!list_empty(&publisher->line) &&
+			!amqp_window_full(&publisher->window);
 		amqp_link_wait(&publisher->link, publisher->mailbox, pause_ms(publisher),
 			       stuck);
 	}
@@ -476,7 +427,7 @@ struct amqp_publisher *amqp_publisher_create(const struct amqp_endpoint *endpoin
 	publisher->waiting_max = waiting_max;
 	list_init(&publisher->line);
 	list_init(&publisher->asks);
-	publisher->tag_first = publisher->tag_next = 1;
+	amqp_window_init(&publisher->window);
 	publisher->thread = thread_start("amqp-publish", publisher_run, publisher);
 	return publisher;
 }
@@ -500,6 +451,7 @@ static void return_all(struct amqp_publisher *publisher, struct list *list,
 
 void amqp_publisher_destroy(struct amqp_publisher *publisher, int grace_ms)
 {
+	struct amqp_out *out;
 	struct fault why;
 
 	if (!publisher)
@@ -510,9 +462,8 @@ void amqp_publisher_destroy(struct amqp_publisher *publisher, int grace_ms)
 	fault_set(&why, FAULT_cancelled, "the service stops");
 	return_all(publisher, &publisher->line, &why);
 	return_all(publisher, &publisher->asks, &why);
-	for (uint64_t tag = publisher->tag_first; tag < publisher->tag_next; tag++)
-		if (publisher->sent[tag % WINDOW])
-			publisher_return(publisher, publisher->sent[tag % WINDOW], &why);
+	while ((out = amqp_window_take(&publisher->window)))
+		publisher_return(publisher, out, &why);
 	mailbox_destroy(publisher->mailbox);
 	free(publisher);
 }

@@ -10,12 +10,10 @@
  * still v                                  | `written`, since the broker may have it
  *     abandoned --never written--> back     v
  *
- * Many messages are under way at once: they are written until WINDOW are unconfirmed, and
- * confirms come back in any order, often many at a time.
+ * Many messages are under way at once: they are written until AMQP_WINDOW are unconfirmed
+ * (amqp_window.h).
  *
  * Invariants
- *   - what is unconfirmed sits at its delivery tag in a ring; tag_first <= its tag <
- * tag_next, and tag_next - tag_first <= WINDOW.
  *   - a message is written only after its stage went from waiting to written, so that a
  * loop that gave it up before knows that it never will be.
  *   - while the broker is known to be down, nothing that was never written waits.

@@ -27,13 +27,13 @@ struct pg_link {
 	struct resolver *resolver;
 	struct pg_link_owner owner;
 	struct resolve *resolve; /* while the name is looked up */
-	struct timer timer;	 /* while opening */
-	struct deferred broken;	 /* lost is due */
-	struct pg_conn *native;	 /* libpq's PGconn */
+	struct timer timer; /* while opening */
+	struct deferred broken; /* lost is due */
+	struct pg_conn *native; /* libpq's PGconn */
 	struct loop_fd *watch;
 	bool open;
-	bool ended;	  /* lost, closed or about to be */
-	bool writing;	  /* the watch wants to write */
+	bool ended; /* lost, closed or about to be */
+	bool writing; /* the watch wants to write */
 	struct fault why; /* of the end */
 	struct list steps;
 	struct pg_prepared prepared;
@@ -81,8 +81,7 @@ static void lose_natively(struct pg_link *link)
 	lose(link, words && *words ? words : "the connection was lost");
 }
 
-/* --- opening ---------------------------------------------------------------------------
- */
+/* --- opening ----------------------------------------------------------------- */
 
 static void notice(void *context, const PGresult *result)
 {
@@ -181,8 +180,7 @@ struct pg_link *pg_link_create(struct loop *loop, const struct pg_target *target
 	return link;
 }
 
-/* --- closing ---------------------------------------------------------------------------
- */
+/* --- closing ----------------------------------------------------------------- */
 
 void pg_link_close(struct pg_link *link)
 {
@@ -233,8 +231,7 @@ void pg_link_cut(struct pg_link *link)
 	lose(link, "the connection was cut"); /* even if the answer is here already */
 }
 
-/* --- answers ---------------------------------------------------------------------------
- */
+/* --- answers ----------------------------------------------------------------- */
 
 /* An answered step whose preparation failed, or whose prepared statement no longer works,
  * must not leave that statement in the books. */
@@ -363,8 +360,7 @@ static void ready(void *context, bool readable, bool writable)
 		pg_link_flush(link);
 }
 
-/* --- sending ---------------------------------------------------------------------------
- */
+/* --- sending ----------------------------------------------------------------- */
 
 void pg_link_flush(struct pg_link *link)
 {

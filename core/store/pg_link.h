@@ -25,7 +25,7 @@ struct resolver;
 
 struct pg_step { /* embedded in whoever waits for its answer */
 	struct list member;
-	struct slice sql;	   /* terminated */
+	struct slice sql; /* terminated */
 	const char *const *params; /* terminated texts or NULL */
 	int param_count;
 
@@ -37,7 +37,7 @@ struct pg_step { /* embedded in whoever waits for its answer */
 
 	/* The link's own. */
 	uint64_t serial; /* of the prepared statement; 0: none */
-	int commands;	 /* whose results are still to come before the Sync */
+	int commands; /* whose results are still to come before the Sync */
 	bool preparing;
 	bool internal; /* the link's housekeeping; nobody hears of it */
 	struct pg_result *result;
@@ -62,8 +62,8 @@ struct pg_link *pg_link_create(struct loop *loop, const struct pg_target *target
 			       struct resolver *resolver, int connect_timeout_ms,
 			       const struct pg_link_owner *owner);
 
-/* Closes. Steps still inside must be taken before. Not from inside the owner's callbacks.
- */
+/* Closes. Steps still inside must be taken before. Not from inside the owner's
+ * callbacks. */
 void pg_link_destroy(struct pg_link *link);
 
 /* The link is open. Takes the step until it is answered. */

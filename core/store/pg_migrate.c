@@ -27,11 +27,10 @@ static const char preparation[] = "set client_min_messages = warning;"
 				  "  applied_at timestamptz not null default now(),"
 				  "  primary key (service, version))";
 
-/* --- one statement
- * ------------------------------------------------------------------------- */
+/* --- one statement -------------------------------------------------------- */
 
-/* The line of the file that the server's complaint points at; 0 when it points nowhere.
- */
+/* The line of the file that the server's complaint points at; 0 when
+ * it points nowhere. */
 static unsigned line_of(const PGresult *result, const struct pg_section *section)
 {
 	const char *text = PQresultErrorField(result, PG_DIAG_STATEMENT_POSITION);
@@ -100,6 +99,12 @@ static char *ask(struct pg_migrate *migrate, const char *sql, const char *const 
 	return value;
 }
 
+static void roll_back(struct pg_migrate *migrate)
+{
+	if (PQtransactionStatus(migrate->native) != PQTRANS_IDLE)
+		run(migrate, "rollback", NULL, NULL);
+}
+
 /* %1 and %2 in format become the names, quoted as identifiers. */
 static bool run_with(struct pg_migrate *migrate, const char *format, const char *one,
 		     const char *two, struct fault *why)
@@ -123,8 +128,7 @@ static bool run_with(struct pg_migrate *migrate, const char *format, const char 
 	return well;
 }
 
-/* --- life
- * ---------------------------------------------------------------------------------- */
+/* --- life ----------------------------------------------------------------- */
 
 struct pg_migrate *pg_migrate_open(const char *url, pg_applied_fn *applied, void *context,
 				   struct fault *why)
@@ -160,8 +164,7 @@ void pg_migrate_close(struct pg_migrate *migrate)
 	free(migrate);
 }
 
-/* --- sections
- * ------------------------------------------------------------------------------ */
+/* --- sections ------------------------------------------------------------- */
 
 static bool record(struct pg_migrate *migrate, const char *service,
 		   const struct pg_section *section, const char *checksum,
@@ -202,7 +205,7 @@ static bool apply(struct pg_migrate *migrate, const char *service,
 	if (!run(migrate, "begin", NULL, why))
 		return false;
 	if (!apply_inside(migrate, service, section, sql, checksum, why)) {
-		run(migrate, "rollback", NULL, NULL);
+		roll_back(migrate);
 		return false;
 	}
 	migrate->applied(migrate->context, service, section->version, section->name);
@@ -265,7 +268,7 @@ static bool grant(struct pg_migrate *migrate, const char *lab, const char *servi
 			"commit",
 			service, name, why);
 	if (!well)
-		run(migrate, "rollback", NULL, NULL);
+		roll_back(migrate);
 	free(exists);
 	buf_finish(&role);
 	return well;

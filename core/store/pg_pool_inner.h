@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* pg_pool_inner.h -- what pg_pool.c, pg_slot.c and pg_tx.c know of each other. For them
- * only. */
+/* pg_pool_inner.h -- what pg_pool.c, pg_queue.c, pg_slot.c and pg_tx.c know of each
+ * other. For them only. */
 #ifndef STORE_PG_POOL_INNER_H
 #define STORE_PG_POOL_INNER_H
 
@@ -70,39 +70,56 @@ struct pg_pool {
 	struct series *waiting_series, *max_series, *timeouts_series;
 };
 
-/* --- pg_pool.c -------------------------------------------------------------------------
- */
+/* --- pg_pool.c --------------------------------------------------------------- */
 
-/* The statement will be answered with its step.why (or, without one, as a success), later
- * in this turn. Takes it out of whatever list it is in. */
-void pg_pool_end(struct pg_pool *pool, struct pg_statement *statement);
+unsigned pg_pool_size(const struct pg_pool *pool);
 
-/* pg_statement_blame and pg_pool_end. */
-void pg_pool_fail(struct pg_pool *pool, struct pg_statement *statement,
-		  enum fault_kind kind, const char *detail);
+/* No connection works, and none is being tried. */
+bool pg_pool_is_down(const struct pg_pool *pool);
 
-/* Answers now; frees its transaction too if the statement was its end. */
-void pg_pool_answer(struct pg_pool *pool, struct pg_statement *statement,
-		    const struct pg_result *result);
-
-/* False when the statement must not go further; it was failed then. Starts its deadline.
- */
-bool pg_pool_admit(struct pg_pool *pool, struct pg_statement *statement,
-		   const struct pg_query *query);
-
-/* Puts statements that wait onto connections, and opens more. Calls nobody back. */
-void pg_pool_dispatch(struct pg_pool *pool);
-
-/* Puts a statement that has a right to it before all that wait. */
-void pg_pool_wait_first(struct pg_pool *pool, struct list *before,
-			struct pg_statement *statement);
-
-/* Opening failed, or a connection was lost. */
+/* Opening failed. */
 void pg_pool_refused(struct pg_pool *pool, const struct fault *why);
 void pg_pool_opened(struct pg_pool *pool);
 
-/* --- pg_slot.c -------------------------------------------------------------------------
- */
+/* --- pg_queue.c -------------------------------------------------------------- */
+
+/* The statement will be answered with its step.why (or, without one, as a success), later
+ * in this turn. Takes it out of whatever list it is in. */
+void pg_queue_end(struct pg_pool *pool, struct pg_statement *statement);
+
+/* pg_statement_blame and pg_queue_end. */
+void pg_queue_fail(struct pg_pool *pool, struct pg_statement *statement,
+		   enum fault_kind kind, const char *detail);
+
+/* Answers now; frees its transaction too if the statement was its end. */
+void pg_queue_answer(struct pg_pool *pool, struct pg_statement *statement,
+		     const struct pg_result *result);
+
+/* Answers everything that has ended. */
+void pg_queue_answer_ended(struct pg_pool *pool);
+
+/* False when the statement must not go further; it was failed then. Starts its
+ * deadline. */
+bool pg_queue_admit(struct pg_pool *pool, struct pg_statement *statement,
+		    const struct pg_query *query);
+
+/* An admitted statement goes through the chaos point, then waits for its connection. */
+void pg_queue_submit(struct pg_pool *pool, struct pg_statement *statement,
+		     enum chaos_at at);
+
+/* Puts statements that wait onto connections, and opens more. Calls nobody back. */
+void pg_queue_dispatch(struct pg_pool *pool);
+
+/* Puts a statement that has a right to it before all that wait. */
+void pg_queue_wait_first(struct pg_pool *pool, struct list *before,
+			 struct pg_statement *statement);
+
+/* --- pg_slot.c --------------------------------------------------------------- */
+
+static inline struct pg_slot *pg_slot_of(struct list *member)
+{
+	return list_of(member, struct pg_slot, member);
+}
 
 void pg_slot_open(struct pg_pool *pool);
 void pg_slot_move(struct pg_slot *slot, enum pg_slot_state state);
@@ -114,11 +131,10 @@ void pg_slot_close(struct pg_slot *slot, const char *detail, struct pg_statement
 
 void pg_slot_free(struct pg_slot *slot);
 
-/* --- pg_tx.c ---------------------------------------------------------------------------
- */
+/* --- pg_tx.c ----------------------------------------------------------------- */
 
-/* The statement is a BEGIN that was given this slot: makes its transaction and lends it.
- */
+/* The statement is a BEGIN that was given this slot: makes its transaction and lends
+ * it. */
 void pg_tx_lend(struct pg_slot *slot, struct pg_statement *statement);
 void pg_tx_blame(struct pg_tx *tx, const struct fault *why, const struct pg_error *error);
 

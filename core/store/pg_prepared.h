@@ -19,7 +19,7 @@
 #define PG_PREPARED_NAME_SIZE 24
 
 struct pg_prepared {
-	struct list used;		      /* entries, the least recently used first */
+	struct list used; /* entries, the least recently used first */
 	struct list buckets[PG_PREPARED_MAX]; /* entries by hash */
 	unsigned count;
 	uint64_t serial; /* the last one given */

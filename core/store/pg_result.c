@@ -29,7 +29,7 @@ unsigned pg_result_type(const struct pg_result *result, size_t column)
 struct slice pg_result_value(const struct pg_result *result, size_t row, size_t column)
 {
 	if (PQgetisnull(result, (int)row, (int)column))
-		return (struct slice){NULL, 0};
+		return (struct slice){ NULL, 0 };
 	return slice_of(PQgetvalue(result, (int)row, (int)column),
 			(size_t)PQgetlength(result, (int)row, (int)column));
 }

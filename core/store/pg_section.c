@@ -57,7 +57,7 @@ static bool begin(struct reader *reader, struct slice line)
 	section->version = (unsigned)version;
 	section->name = slice_trim(rest);
 	section->line = reader->line + 1;
-	section->sql = slice_of(line.at + line.size, 0);
+	section->sql = slice_of(NULL, 0);
 	reader->count++;
 	return true;
 }
@@ -84,7 +84,7 @@ static bool take_line(struct reader *reader, struct slice line)
 	if (reader->count > 0) {
 		struct slice *sql = &reader->sections[reader->count - 1].sql;
 
-		if (sql->size == 0)
+		if (!sql->at)
 			sql->at = line.at;
 		sql->size = (size_t)(line.at + line.size - sql->at);
 		return true;

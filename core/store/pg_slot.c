@@ -35,8 +35,8 @@ void pg_slot_send(struct pg_slot *slot, struct pg_statement *statement)
 		pg_link_cut(slot->link);
 }
 
-/* Nothing is under way and no transaction has it: back to idle, if it is fit for others.
- */
+/* Nothing is under way and no transaction has it: back to idle, if it is fit for
+ * others. */
 static void settle(struct pg_slot *slot)
 {
 	if (slot->state != PG_lent || slot->under_way > 0 || slot->tx)
@@ -47,8 +47,7 @@ static void settle(struct pg_slot *slot)
 		pg_slot_move(slot, PG_idle);
 }
 
-/* --- what the link tells ---------------------------------------------------------------
- */
+/* --- what the link tells ----------------------------------------------------- */
 
 static void opened(void *context)
 {
@@ -86,9 +85,9 @@ static void stepped(void *context, struct pg_step *step, const struct pg_result 
 		statement->again = true;
 		memset(&step->why, 0, sizeof(step->why));
 		memset(&step->error, 0, sizeof(step->error));
-		pg_pool_wait_first(pool, pool->waiting.next, statement);
+		pg_queue_wait_first(pool, pool->waiting.next, statement);
 		settle(slot);
-		pg_pool_dispatch(pool);
+		pg_queue_dispatch(pool);
 		return;
 	}
 	if (step->why.kind != FAULT_none)
@@ -109,8 +108,8 @@ static void stepped(void *context, struct pg_step *step, const struct pg_result 
 		}
 	}
 	settle(slot);
-	pg_pool_dispatch(pool);
-	pg_pool_answer(pool, statement, result);
+	pg_queue_dispatch(pool);
+	pg_queue_answer(pool, statement, result);
 }
 
 static void lost(void *context, const struct fault *why)
@@ -125,13 +124,13 @@ static void lost(void *context, const struct fault *why)
 		pg_pool_refused(pool, why);
 	else
 		pool->why = *why;
-	pg_pool_dispatch(pool);
+	pg_queue_dispatch(pool);
 }
 
 void pg_slot_open(struct pg_pool *pool)
 {
 	struct pg_slot *slot = mem_zeroed(1, sizeof(*slot));
-	struct pg_link_owner owner = {opened, stepped, lost, slot};
+	struct pg_link_owner owner = { opened, stepped, lost, slot };
 
 	slot->pool = pool;
 	slot->state = PG_opening;
@@ -142,8 +141,7 @@ void pg_slot_open(struct pg_pool *pool)
 				    pool->config.connect_timeout_ms, &owner);
 }
 
-/* --- closing ---------------------------------------------------------------------------
- */
+/* --- closing ----------------------------------------------------------------- */
 
 void pg_slot_free(struct pg_slot *slot)
 {
@@ -164,7 +162,7 @@ static void bury(void *context)
 	struct pg_pool *pool = slot->pool;
 
 	pg_slot_free(slot);
-	pg_pool_dispatch(pool);
+	pg_queue_dispatch(pool);
 }
 
 /* Which kind a statement fails with whose connection is gone; FAULT_none: it succeeded.
@@ -203,7 +201,7 @@ static void end_lost(struct pg_statement *statement, const char *detail)
 		why->kind = kind;
 	else if (kind != why->kind)
 		fault_set(why, kind, "%s", detail);
-	pg_pool_end(statement->pool, statement);
+	pg_queue_end(statement->pool, statement);
 }
 
 void pg_slot_close(struct pg_slot *slot, const char *detail, struct pg_statement *late)
@@ -220,11 +218,11 @@ void pg_slot_close(struct pg_slot *slot, const char *detail, struct pg_statement
 
 		statement->slot = NULL;
 		if (statement == late)
-			pg_pool_end(pool, statement);
+			pg_queue_end(pool, statement);
 		else if (late && statement->purpose == PG_single && !statement->again &&
 			 step->why.kind == FAULT_none && pg_text_reads(step->sql)) {
 			statement->again = true;
-			pg_pool_wait_first(pool, front, statement);
+			pg_queue_wait_first(pool, front, statement);
 		} else
 			end_lost(statement, detail);
 	}

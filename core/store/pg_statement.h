@@ -24,19 +24,19 @@ struct pg_statement {
 	enum pg_purpose purpose;
 	enum pg_verb verb;
 	struct pg_pool *pool;
-	struct pg_tx *tx;     /* of all but PG_single */
+	struct pg_tx *tx; /* of all but PG_single */
 	struct pg_slot *slot; /* NULL while it is not on a connection */
-	bool waiting;	      /* in the pool's queue */
-	bool again;	      /* was sent a second time already */
-	bool cut;	      /* chaos: break the connection after sending */
-	bool savepoint;	      /* ROLLBACK TO: may follow a failure */
-	pg_done_fn *done;     /* NULL: nobody asks */
-	pg_begun_fn *begun;   /* PG_begins, until the connection is lent */
+	bool waiting; /* in the pool's queue */
+	bool again; /* was sent a second time already */
+	bool cut; /* chaos: break the connection after sending */
+	bool savepoint; /* ROLLBACK TO: may follow a failure */
+	pg_done_fn *done; /* NULL: nobody asks */
+	pg_begun_fn *begun; /* PG_begins, until the connection is lent */
 	void *context;
 	struct mono began;
 	struct mono deadline;
 	struct timer timer; /* deadline */
-	struct timer hold;  /* chaos */
+	struct timer hold; /* chaos */
 	struct trace_context trace;
 	struct span *span; /* NULL without a trace */
 };

@@ -46,7 +46,7 @@ static void put_default(struct pg_target *target, const char *key, const char *v
 /* The url's own options come last, so that they win. */
 static void put_options(struct pg_target *target, const char *theirs)
 {
-	struct buf options = {0};
+	struct buf options = { 0 };
 
 	buf_append(&options, SLICE("-c timezone=UTC -c datestyle=ISO "
 				   "-c client_connection_check_interval=500 "));
@@ -170,7 +170,7 @@ static void repeat_name(struct buf *out, const char *name, const char *addresses
 struct pg_conn *pg_target_connect(const struct pg_target *target, const char *addresses)
 {
 	const char *keys[KEYS_MAX + 3], *values[KEYS_MAX + 3];
-	struct buf hosts = {0};
+	struct buf hosts = { 0 };
 	size_t count = target->count;
 	PGconn *connection;
 

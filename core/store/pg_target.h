@@ -21,8 +21,8 @@ void pg_target_destroy(struct pg_target *target);
  * Borrowed. */
 const char *pg_target_name(const struct pg_target *target);
 
-/* For spans; borrowed. The database is "" and the port 0 when the url leaves them open.
- */
+/* For spans; borrowed. The database is "" and the port 0 when the url
+ * leaves them open. */
 const char *pg_target_database(const struct pg_target *target);
 const char *pg_target_host(const struct pg_target *target);
 int pg_target_port(const struct pg_target *target);

@@ -125,7 +125,7 @@ static bool is_any(struct slice token, const char *const *words)
 /* The first word; opening brackets before it do not count. */
 static struct slice first_word(struct slice sql, size_t *at)
 {
-	struct slice token = {NULL, 0};
+	struct slice token = { NULL, 0 };
 
 	while (next_token(sql, at, &token))
 		if (token.at[0] != '(')
@@ -152,8 +152,8 @@ const char *pg_verb_name(enum pg_verb verb)
 
 bool pg_text_reads(struct slice sql)
 {
-	static const char *const writers[] = {"INSERT", "UPDATE", "DELETE", "MERGE",
-					      NULL};
+	static const char *const writers[] = { "INSERT", "UPDATE", "DELETE", "MERGE",
+					       NULL };
 	struct slice token;
 	size_t at = 0;
 
@@ -174,13 +174,15 @@ bool pg_text_reads(struct slice sql)
 
 const char *pg_text_refuse(struct slice sql, bool in_transaction)
 {
-	static const char *const bounds[] = {"BEGIN", "START",	 "COMMIT", "END",
-					     "ABORT", "PREPARE", NULL};
-	static const char *const partial[] = {"ROLLBACK", "SAVEPOINT", "RELEASE", NULL};
-	static const char *const session[] = {
-		"LISTEN", "UNLISTEN", "DISCARD", "RESET", "DEALLOCATE", "LOAD", NULL};
-	static const char *const local[] = {"LOCAL", "CONSTRAINTS", "TRANSACTION", NULL};
-	struct slice token = {NULL, 0};
+	static const char *const bounds[] = { "BEGIN", "START",	  "COMMIT", "END",
+					      "ABORT", "PREPARE", NULL };
+	static const char *const partial[] = { "ROLLBACK", "SAVEPOINT", "RELEASE", NULL };
+	static const char *const session[] = { "LISTEN", "UNLISTEN",   "DISCARD",
+					       "RESET",	 "DEALLOCATE", "LOAD",
+					       NULL };
+	static const char *const local[] = { "LOCAL", "CONSTRAINTS", "TRANSACTION",
+					     NULL };
+	struct slice token = { NULL, 0 };
 	size_t at = 0;
 	struct slice word = first_word(sql, &at);
 
@@ -222,10 +224,10 @@ static size_t append(char *memory, size_t size, struct slice word)
 
 struct slice pg_text_summary(struct slice sql, char memory[PG_SUMMARY_SIZE])
 {
-	static const char *const before[] = {"FROM",   "JOIN",	"INTO",
-					     "UPDATE", "TABLE", NULL};
-	static const char *const not_names[] = {"ONLY", "LATERAL", "SELECT", "OF", "SET",
-						"SKIP", "NOWAIT",  "IF",     NULL};
+	static const char *const before[] = { "FROM",	"JOIN",	 "INTO",
+					      "UPDATE", "TABLE", NULL };
+	static const char *const not_names[] = { "ONLY", "LATERAL", "SELECT", "OF", "SET",
+						 "SKIP", "NOWAIT",  "IF",     NULL };
 	size_t size = append(memory, 0, slice_text(verbs[pg_text_verb(sql)]));
 	struct slice token, last = SLICE("");
 	bool name_next = false;

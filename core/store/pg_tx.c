@@ -80,15 +80,14 @@ void pg_tx_lose(struct pg_tx *tx, enum fault_kind kind, const char *detail)
 		struct pg_statement *statement = pg_statement_of(member);
 
 		if (statement->purpose == PG_rolls_back)
-			pg_pool_end(tx->pool, statement);
+			pg_queue_end(tx->pool, statement);
 		else
-			pg_pool_fail(tx->pool, statement, tx->failed.kind,
-				     tx->failed.detail);
+			pg_queue_fail(tx->pool, statement, tx->failed.kind,
+				      tx->failed.detail);
 	}
 }
 
-/* --- after the pool --------------------------------------------------------------------
- */
+/* --- after the pool ---------------------------------------------------------- */
 
 /* An answer to the holder of a transaction whose pool is gone. */
 struct late_answer {
@@ -132,7 +131,7 @@ void pg_tx_orphan(struct pg_tx *tx)
 
 	fault_set(&why, FAULT_cancelled, CLOSING);
 	while ((member = list_take(&tx->held)))
-		pg_pool_fail(pool, pg_statement_of(member), FAULT_cancelled, CLOSING);
+		pg_queue_fail(pool, pg_statement_of(member), FAULT_cancelled, CLOSING);
 	pg_tx_blame(tx, &why, NULL);
 	tx->slot = NULL;
 	if (begun) {
@@ -147,8 +146,7 @@ void pg_tx_orphan(struct pg_tx *tx)
 	tx->pool = NULL;
 }
 
-/* --- statements ------------------------------------------------------------------------
- */
+/* --- statements -------------------------------------------------------------- */
 
 static void release(void *context)
 {
@@ -160,8 +158,8 @@ static void release(void *context)
 
 		if (tx->failed.kind != FAULT_none && statement->purpose == PG_within &&
 		    !statement->savepoint)
-			pg_pool_fail(tx->pool, statement, tx->failed.kind,
-				     tx->failed.detail);
+			pg_queue_fail(tx->pool, statement, tx->failed.kind,
+				      tx->failed.detail);
 		else
 			pg_slot_send(tx->slot, statement);
 	}
@@ -203,18 +201,18 @@ void pg_tx_query(struct pg_tx *tx, const struct pg_query *query, pg_done_fn *don
 	statement->savepoint = is_savepoint_rollback(statement);
 	if (!tx->slot || (tx->failed.kind != FAULT_none && !statement->savepoint)) {
 		statement->step.error = tx->error;
-		pg_pool_fail(tx->pool, statement, tx->failed.kind, tx->failed.detail);
+		pg_queue_fail(tx->pool, statement, tx->failed.kind, tx->failed.detail);
 		return;
 	}
-	if (!pg_pool_admit(tx->pool, statement, query)) {
+	if (!pg_queue_admit(tx->pool, statement, query)) {
 		pg_tx_blame(tx, &statement->step.why, NULL);
 		return;
 	}
 	effect = chaos_point(loop_chaos(tx->loop), CHAOS_pg_query);
 	statement->cut = effect.cut;
 	if (effect.fail != FAULT_none) {
-		pg_pool_fail(tx->pool, statement, effect.fail,
-			     "broken on purpose: pg_query");
+		pg_queue_fail(tx->pool, statement, effect.fail,
+			      "broken on purpose: pg_query");
 		pg_tx_blame(tx, &statement->step.why, NULL);
 		return;
 	}
@@ -241,10 +239,16 @@ static struct pg_statement *ending(struct pg_tx *tx, enum pg_purpose purpose,
 
 void pg_tx_commit(struct pg_tx *tx, struct mono deadline, pg_done_fn *done, void *context)
 {
-	struct chaos_effect effect = chaos_point(loop_chaos(tx->loop), CHAOS_pg_commit);
+	struct chaos_effect effect;
 	struct pg_statement *statement;
 	struct fault why;
 
+	if (!tx->pool) {
+		defer_answer(tx, false, done, context);
+		pg_tx_free(tx);
+		return;
+	}
+	effect = chaos_point(loop_chaos(tx->loop), CHAOS_pg_commit);
 	if (effect.fail != FAULT_none) {
 		fault_set(&why, effect.fail, "broken on purpose: pg_commit");
 		pg_tx_blame(tx, &why, NULL);
@@ -252,22 +256,27 @@ void pg_tx_commit(struct pg_tx *tx, struct mono deadline, pg_done_fn *done, void
 	statement = ending(tx, PG_commits, deadline, done, context);
 	if (!tx->slot) {
 		statement->step.error = tx->error;
-		pg_pool_fail(tx->pool, statement, tx->failed.kind, tx->failed.detail);
+		pg_queue_fail(tx->pool, statement, tx->failed.kind, tx->failed.detail);
 		return;
 	}
 	statement->cut = effect.cut;
-	if (pg_pool_admit(tx->pool, statement, NULL))
+	if (pg_queue_admit(tx->pool, statement, NULL))
 		submit(tx, statement, effect.delay_ms);
 }
 
 void pg_tx_rollback(struct pg_tx *tx, pg_done_fn *done, void *context)
 {
 	struct mono deadline = mono_after_ms(clock_mono(), ROLLBACK_MS);
-	struct pg_statement *statement =
-		ending(tx, PG_rolls_back, deadline, done, context);
+	struct pg_statement *statement;
 
+	if (!tx->pool) {
+		defer_answer(tx, true, done, context);
+		pg_tx_free(tx);
+		return;
+	}
+	statement = ending(tx, PG_rolls_back, deadline, done, context);
 	if (!tx->slot)
-		pg_pool_end(tx->pool, statement);
-	else if (pg_pool_admit(tx->pool, statement, NULL))
+		pg_queue_end(tx->pool, statement);
+	else if (pg_queue_admit(tx->pool, statement, NULL))
 		submit(tx, statement, 0);
 }

@@ -13,7 +13,7 @@
 #include "watch/metrics.h"
 #include "watch/trace.h"
 
-#include <hiredis.h>
+#include <hiredis/hiredis.h>
 #include <stdlib.h>
 
 #define BACKOFF_FIRST_MS 100
@@ -68,8 +68,7 @@ static struct redis_command *command_of(struct list *member)
 	return list_of(member, struct redis_command, member);
 }
 
-/* --- answering -------------------------------------------------------------------------
- */
+/* --- answering --------------------------------------------------------------- */
 
 static void leave(struct redis_command *command)
 {
@@ -137,8 +136,7 @@ static void fail(struct redis_command *command, enum fault_kind kind, const char
 	loop_defer(pool->loop, &pool->answer, answer_ended, pool);
 }
 
-/* --- the connection --------------------------------------------------------------------
- */
+/* --- the connection ---------------------------------------------------------- */
 
 static void try_open(void *context);
 
@@ -274,8 +272,7 @@ static void flush(void *context)
 		redis_link_flush(pool->link);
 }
 
-/* --- commands --------------------------------------------------------------------------
- */
+/* --- commands ---------------------------------------------------------------- */
 
 static void expired(void *context)
 {
@@ -299,7 +296,8 @@ static void span_begin(struct redis_command *command, const struct trace_context
 	struct span *span;
 
 	command->trace = *trace;
-	command->state = mem_copy(trace->state.size ? trace->state.at : "", trace->state.size);
+	command->state =
+		mem_copy(trace->state.size ? trace->state.at : "", trace->state.size);
 	command->trace.state.at = command->state;
 	span = span_start(loop_observer(pool->loop)->tracer, SPAN_client, name,
 			  &command->trace);
@@ -412,8 +410,7 @@ void redis_pool_command(struct redis_pool *pool, const struct slice *args, size_
 	}
 }
 
-/* --- life ------------------------------------------------------------------------------
- */
+/* --- life -------------------------------------------------------------------- */
 
 struct redis_pool *redis_pool_create(struct loop *loop,
 				     const struct redis_pool_config *config,

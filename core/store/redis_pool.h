@@ -15,10 +15,11 @@
  *
  * kinds
  *   unavailable  no connection, or lost under a command that only reads; the server is
- * loading timeout      late, not sent yet or only reading uncertain    late or lost, and
- * the command may have written refused      an error reply, with the server's words
- *   internal     a command that does not fit a shared connection: MULTI, SUBSCRIBE, BLPOP
- * ...
+ *                loading
+ *   timeout      late, and not sent yet or only reading
+ *   uncertain    late or lost, and the command may have written
+ *   refused      an error reply, with the server's words
+ *   internal     what does not fit a shared connection: MULTI, SUBSCRIBE, BLPOP ...
  *
  * Spans: CLIENT, name is the command in capitals, db.system.name=redis,
  * db.operation.name, db.namespace, server.address and port, db.response.status_code (the

@@ -22,11 +22,11 @@ struct resolver {
 };
 
 struct resolve {
-	struct list member;    /* of resolver->asked; in none when the resolver is gone */
+	struct list member; /* of resolver->asked; in none when the resolver is gone */
 	resolve_done_fn *done; /* NULL: cancelled */
 	void *context;
 	struct deferred refused; /* the helper's queue was full */
-	atomic_bool ran;	 /* work has begun: settled will be called */
+	atomic_bool ran; /* work has begun: settled will be called */
 	char *host;
 	struct buf address; /* written by the helper thread until settled */
 	int error;
@@ -81,7 +81,7 @@ bool resolve_numeric(const char *host)
 static void look_up(void *context)
 {
 	struct resolve *resolve = context;
-	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
+	struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG };
 	struct addrinfo *found = NULL;
 	char text[INET6_ADDRSTRLEN + 16];
 

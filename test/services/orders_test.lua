@@ -87,7 +87,7 @@ end
 
 local function declined()
   return fault.new("refused", "declined", {
-    status = 402, decline_code = "x", payment_status = "declined",
+    status = 402, decline_code = "x", charged = false,
   })
 end
 
@@ -199,6 +199,16 @@ test.case("a refusal that is no decline tells nothing about the money", function
     test.equal(place().body.kind, "uncertain", why.detail)
   end
   test.equal(story(did), ("insert, reserve, "):rep(5):sub(1, -3))
+end)
+
+test.case("payments that surely charged nothing give the stock back", function()
+  local did = world()
+  test.replace(peers, "pay", function()
+    return nil, fault.new("unavailable", "no database", { status = 503, charged = false })
+  end)
+  local answer = place()
+  test.equal({ answer.status, answer.body.charged }, { 503, false })
+  test.equal(story(did), "insert, reserve, release, cancel unavailable")
 end)
 
 test.case("paid, but not confirmed, is not the same as nothing happened", function()

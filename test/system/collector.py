@@ -83,16 +83,16 @@ class Collector:
         with self.lock:
             self.bodies.append((path, body))
             if path == "/v1/traces":
-                for group in self.parse("ExportTraceServiceRequest", body).resource_spans:
+                for group in self.parse("TracesRequest", body).resource_spans:
                     resource = attributes(group.resource.attributes)
                     self.spans += [Span(resource, span) for scope in group.scope_spans
                                    for span in scope.spans]
             elif path == "/v1/logs":
-                for group in self.parse("ExportLogsServiceRequest", body).resource_logs:
+                for group in self.parse("LogsRequest", body).resource_logs:
                     self.logs += [(attributes(group.resource.attributes), record)
                                   for scope in group.scope_logs for record in scope.log_records]
             elif path == "/v1/metrics":
-                for group in self.parse("ExportMetricsServiceRequest", body).resource_metrics:
+                for group in self.parse("MetricsRequest", body).resource_metrics:
                     service = attributes(group.resource.attributes).get("service.name")
                     for scope in group.scope_metrics:
                         for metric in scope.metrics:

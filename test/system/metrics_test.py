@@ -4,10 +4,11 @@ import subprocess
 
 import pytest
 import requests
-import websockets.sync.client as ws_client
+
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as prometheus
 
+import ws_client
 from lab import wait_until
 
 SERVICES = ["orders", "inventory", "payments", "users", "notifications"]

@@ -3,6 +3,7 @@ local conf = require "conf"
 local metrics = require "metrics"
 local random = require "random"
 local task = require "task"
+local trace = require "trace"
 
 local mail = {}
 
@@ -12,10 +13,12 @@ local duration = metrics.histogram("email_send_duration_seconds",
 local latency_s = conf.option("mail_latency_ms_median", 20) / 1000
 
 --- Sends a message; it always arrives.
----@param message {recipient: string, subject: string, body: string}
+---@param message {template: string, recipient: string, subject: string, body: string}
 function mail.send(message)
-  metrics.time(duration, function()
-    task.sleep(random.duration(latency_s))
+  trace.span("mail.send", { template = message.template }, function()
+    metrics.time(duration, function()
+      task.sleep(random.duration(latency_s))
+    end)
   end)
 end
 

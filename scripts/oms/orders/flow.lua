@@ -102,7 +102,7 @@ local function repeated(order, hash)
 end
 
 local passed_on = {
-  "kind", "detail", "status", "errors", "decline_code", "payment_id", "sku",
+  "kind", "detail", "status", "errors", "charged", "decline_code", "payment_id", "sku",
 }
 
 -- What the caller is told, and is told again when the key comes again.
@@ -128,7 +128,7 @@ end
 -- Whether a failed payment surely took no money. Only payments itself can say so.
 local function nothing_taken(why)
   return unreached(why) or why.kind == "bad_input" or why.kind == "denied"
-    or why.payment_status == "declined" or why.payment_status == "failed"
+    or why.charged == false
 end
 
 -- Undoes what was done and cancels the order. Gives the fault for the caller.

@@ -56,6 +56,8 @@ function peers.release(order, authorization)
   })
 end
 
+-- Not repeatable: it is the only request with its key, so what its answer says of this
+-- request (`charged`) holds for the payment.
 function peers.pay(order, payment, authorization)
   local done, why = ask("payments", "POST", "/api/v1/payments", authorization, {
     headers = { ["Idempotency-Key"] = order.id },
@@ -63,7 +65,7 @@ function peers.pay(order, payment, authorization)
       order_id = order.id, amount = order.total, currency = order.currency,
       method = payment.method, card = payment.card,
     },
-    timeout_s = timeouts_s.pay, repeatable = true,
+    timeout_s = timeouts_s.pay,
   })
   for _, problem in ipairs(why and why.errors or {}) do
     problem.field = "payment." .. problem.field -- as our own caller knows it

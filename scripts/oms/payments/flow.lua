@@ -116,18 +116,11 @@ local function known(user_id, key)
   return id and store.find(id)
 end
 
---- Takes a payment at most once per key: {payment = row, again = true when it was known},
---- or nil, why. A payment that was declined is a payment too: look at its status.
----@param user claims
----@param key string
----@param body table
----@return {payment: table, again: boolean?}? done
----@return fault? why
-function flow.pay(user, key, body)
-  local hash = fingerprint(body)
+-- The payment of this key: a new row, or one that was there before.
+local function claim(user, key, hash, body)
   local seen = known(user.sub, key)
   if seen then
-    return repeated(seen, hash, body)
+    return { before = seen }
   end
   local payment, why = store.add {
     id = random.uuid(), customer_id = user.sub, order_id = body.order_id,
@@ -136,11 +129,34 @@ function flow.pay(user, key, body)
     card_brand = card.brand(body.card.number), card_last4 = body.card.number:sub(-4),
   }
   if payment then
-    return charge(payment, body)
+    return { fresh = payment }
   elseif why.constraint == "payments_once" then
-    return repeated(store.by_key(user.sub, key), hash, body)
+    return { before = store.by_key(user.sub, key) }
   end
   return nil, fault.new("refused", "this order has a payment already")
+end
+
+--- Takes a payment at most once per key: {payment = row, again = true when it was known},
+--- or nil, why. A payment that was declined is a payment too: look at its status. When
+--- why.charged is false, this request surely charged nothing.
+---@param user claims
+---@param key string
+---@param body table
+---@return {payment: table, again: boolean?}? done
+---@return fault? why
+function flow.pay(user, key, body)
+  local hash = fingerprint(body)
+  local ok, claimed, why = pcall(claim, user, key, hash, body)
+  if not ok and fault.is(claimed) then -- a store is away, and the acquirer was not asked
+    return nil, fault.new(claimed.kind, claimed.detail, { charged = false })
+  elseif not ok then
+    error(claimed, 0)
+  elseif not claimed then
+    return nil, why
+  elseif claimed.fresh then
+    return charge(claimed.fresh, body)
+  end
+  return repeated(claimed.before, hash, body)
 end
 
 return flow

@@ -57,8 +57,12 @@ local function may_see(user, row)
 end
 
 local function failed(row, kind, detail, status)
+  local charged
+  if kind ~= "uncertain" then
+    charged = false
+  end
   return fault.new(kind, detail, {
-    status = status, payment_id = row.id, payment_status = row.status,
+    status = status, charged = charged, payment_id = row.id, payment_status = row.status,
     decline_code = row.code,
   })
 end

@@ -16,6 +16,7 @@
 #include "loop/worker.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <poll.h>
 #include <semaphore.h>
 #include <signal.h>
@@ -26,6 +27,15 @@
 #include <unistd.h>
 
 #define PATIENCE_MS 5000
+
+/* libh2o keeps free lists for each thread and forgets them when the thread ends; and it
+ * does not free its thread queues. */
+const char *__lsan_default_suppressions(void);
+
+const char *__lsan_default_suppressions(void)
+{
+	return "leak:h2o_mem_alloc_recycle\nleak:h2o_multithread_create_queue\n";
+}
 
 struct site {
 	struct observer observer;

@@ -64,8 +64,10 @@ static void timers_fire_in_order_of_their_due_and_not_before(void **state)
 	struct loop *loop = loop_plain();
 	struct mono start = clock_mono();
 	int next = 1;
-	struct note notes[3] = {{.next = &next}, {.next = &next}, {.next = &next}};
-	static const int due_ms[3] = {30, 5, 15};
+	struct note notes[3] = { { .next = &next },
+				 { .next = &next },
+				 { .next = &next } };
+	static const int due_ms[3] = { 30, 5, 15 };
 
 	for (int i = 0; i < 3; i++)
 		timer_start(loop, &notes[i].timer, mono_after_ms(start, due_ms[i]),
@@ -83,7 +85,7 @@ static void starting_a_started_timer_moves_it_and_stopping_is_final(void **state
 {
 	struct loop *loop = loop_plain();
 	struct mono start = clock_mono();
-	struct timer moved = {0}, stopped = {0};
+	struct timer moved = { 0 }, stopped = { 0 };
 	int fired = 0, never = 0;
 
 	timer_start(loop, &moved, mono_after_ms(start, 60000), count, &fired);
@@ -114,7 +116,7 @@ static void again_fire(void *context)
 
 static void a_timer_that_starts_itself_due_does_not_hold_the_loop(void **state)
 {
-	struct again again = {.loop = loop_plain()};
+	struct again again = { .loop = loop_plain() };
 
 	timer_start(again.loop, &again.timer, clock_mono(), again_fire, &again);
 	loop_turn(again.loop, 0);
@@ -128,7 +130,7 @@ static void a_random_walk_keeps_the_heap_in_order(void **state)
 {
 	enum { TIMERS = 200, STEPS = 20000 };
 	static struct timer timers[TIMERS];
-	struct timer_heap heap = {0};
+	struct timer_heap heap = { 0 };
 	struct random random;
 
 	random_init(&random, 7);
@@ -176,8 +178,8 @@ static void deferral_run(void *context)
 
 static void deferred_calls_run_in_the_turn_until_none_is_left(void **state)
 {
-	struct deferral deferral = {.loop = loop_plain(), .more = 3};
-	struct deferral dropped = {.loop = deferral.loop};
+	struct deferral deferral = { .loop = loop_plain(), .more = 3 };
+	struct deferral dropped = { .loop = deferral.loop };
 
 	loop_undefer(&dropped.deferred); /* a zeroed one is no harm */
 	loop_defer(deferral.loop, &deferral.deferred, deferral_run, &deferral);
@@ -209,7 +211,7 @@ static void hook_run(void *context)
 static void ticks_run_once_a_turn_and_may_remove_each_other(void **state)
 {
 	struct loop *loop = loop_plain();
-	struct hook a = {0}, b = {0}, c = {0};
+	struct hook a = { 0 }, b = { 0 }, c = { 0 };
 
 	loop_tick_remove(&a.tick); /* a zeroed one is no harm */
 	a.removes = &b;
@@ -256,7 +258,7 @@ static void watched_ready(void *context, bool readable, bool writable)
 static void a_descriptor_is_level_triggered_and_stays_the_callers(void **state)
 {
 	struct loop *loop = loop_plain();
-	struct watched watched = {0};
+	struct watched watched = { 0 };
 	int pair[2];
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
@@ -297,7 +299,7 @@ static void a_descriptor_is_level_triggered_and_stays_the_callers(void **state)
 static void a_watch_may_be_destroyed_from_inside_its_call(void **state)
 {
 	struct loop *loop = loop_plain();
-	struct watched watched = {.destroy = true};
+	struct watched watched = { .destroy = true };
 	int pair[2];
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
@@ -319,7 +321,7 @@ static void a_watch_may_be_destroyed_from_inside_its_call(void **state)
 static void the_other_sides_end_is_reported_to_a_reader(void **state)
 {
 	struct loop *loop = loop_plain();
-	struct watched watched = {0};
+	struct watched watched = { 0 };
 	int pair[2];
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
@@ -427,8 +429,8 @@ static void on_alarm(int number)
 static void a_signal_does_not_disturb_the_loop(void **state)
 {
 	struct loop *loop = loop_plain();
-	struct timer timer = {0};
-	struct sigaction action = {.sa_handler = on_alarm};
+	struct timer timer = { 0 };
+	struct sigaction action = { .sa_handler = on_alarm };
 	int fired = 0;
 
 	sigaction(SIGUSR1, &action, NULL);
@@ -482,12 +484,12 @@ static void busy(void *context)
 static void time_is_told_apart_as_idle_and_active_and_lateness_is_sampled(void **state)
 {
 	struct metrics *metrics = metrics_create();
-	struct observer observer = {.meter = meter_create(metrics)};
+	struct observer observer = { .meter = meter_create(metrics) };
 	struct loop *loop = loop_create(&observer, &no_chaos);
 	struct mono start = clock_mono();
-	struct timer timer = {0};
-	double sums[3] = {0};
-	struct metrics_reader reader = {point_ignore, point_sum, sums};
+	struct timer timer = { 0 };
+	double sums[3] = { 0 };
+	struct metrics_reader reader = { point_ignore, point_sum, sums };
 
 	timer_start(loop, &timer, mono_after_ms(start, 30), busy, loop);
 	while (mono_seconds(start, clock_mono()) < 1.05)

@@ -7,6 +7,7 @@
  *     amqp_broker_create(&broker);          start and wait; broker.url leads to it
  *     amqp_broker_kill(&broker);            as a crash (SIGKILL)
  *     amqp_broker_start(&broker);           again, same ports and data
+ *     amqp_broker_control(&broker, a, b);   rabbitmqctl a b
  *     amqp_broker_destroy(&broker);         ends both processes, removes the folder
  *
  * When the test dies, the kernel ends both. amqp_broker_found is false where none is
@@ -199,6 +200,18 @@ static void amqp_broker_create(struct amqp_broker *broker)
 	broker->mapper = broker_spawn(broker, arguments);
 	broker_wait_port(broker->mapper_port, broker->mapper);
 	amqp_broker_start(broker);
+}
+
+__attribute__((unused)) static void amqp_broker_control(const struct amqp_broker *broker,
+							const char *command,
+							const char *argument)
+{
+	const char *const arguments[] = { "/usr/lib/rabbitmq/bin/rabbitmqctl", command,
+					  argument, NULL };
+	int status;
+
+	if (waitpid(broker_spawn(broker, arguments), &status, 0) < 0 || status != 0)
+		broker_die(command);
 }
 
 static void broker_end(pid_t *pid)

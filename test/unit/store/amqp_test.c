@@ -17,8 +17,7 @@
 
 static struct amqp_broker broker;
 
-/* --- the ground: two loops on this thread, an observer for each thread of amqp
- * ----------------- */
+/* --- the ground: two loops on this thread, an observer for each thread of amqp  */
 
 struct lab {
 	struct log_hub *hub;
@@ -100,8 +99,7 @@ static struct mono in_s(int seconds)
 	return mono_after_ms(clock_mono(), seconds * 1000);
 }
 
-/* --- publishing
- * ------------------------------------------------------------------------------- */
+/* --- publishing --------------------------------------------------------- */
 
 struct sent {
 	unsigned answered;
@@ -132,8 +130,7 @@ static void publish(struct lab *lab, const char *exchange, const char *key,
 		     sent_done, sent);
 }
 
-/* --- consuming
- * -------------------------------------------------------------------------------- */
+/* --- consuming ---------------------------------------------------------- */
 
 #define SEEN_MAX 20000
 
@@ -275,8 +272,7 @@ static double series(struct lab *lab, const char *family, const char *label)
 	return sum.value;
 }
 
-/* --- the promises
- * ------------------------------------------------------------------------------ */
+/* --- the promises ------------------------------------------------------- */
 
 static void ten_thousand_messages_are_confirmed_and_arrive_once(void **state)
 {
@@ -530,6 +526,30 @@ static void chaos_delays_fails_and_cuts(void **state)
 	free(inbox);
 }
 
+static void a_broker_short_of_memory_is_left_in_peace(void **state)
+{
+	struct sent first = { 0 }, second = { 0 };
+	struct fault why;
+	struct lab lab;
+
+	lab_create(&lab);
+	publish(&lab, "events", "x", "1", 20, &first);
+	until(&lab, 20, first.answered == 1);
+	amqp_broker_control(&broker, "set_vm_memory_high_watermark", "0.00001");
+	/* The broker says so when it is published to. */
+	publish(&lab, "events", "x", "2", 3, &first);
+	until(&lab, 20, !amqp_healthy(lab.amqp, &why));
+	assert_int_equal(why.kind, FAULT_unavailable);
+	publish(&lab, "events", "x", "3", 1, &second);
+	publish(&lab, "events", "x", "4", 30, &second);
+	until(&lab, 20, second.answered == 1);
+	assert_int_equal(second.of_kind[FAULT_unavailable], 1);
+	amqp_broker_control(&broker, "set_vm_memory_high_watermark", "0.4");
+	until(&lab, 20, amqp_healthy(lab.amqp, &why) && second.answered == 2);
+	assert_int_equal(second.of_kind[FAULT_none], 1);
+	lab_destroy(&lab);
+}
+
 static void quiesce_delivers_nothing_more(void **state)
 {
 	struct inbox *inbox = inbox_create();
@@ -623,6 +643,7 @@ int main(int count, char **arguments)
 		cmocka_unit_test(what_cannot_be_sent_is_refused_at_once),
 		cmocka_unit_test(a_broker_that_is_not_there_is_told_promptly),
 		cmocka_unit_test(chaos_delays_fails_and_cuts),
+		cmocka_unit_test(a_broker_short_of_memory_is_left_in_peace),
 		cmocka_unit_test(quiesce_delivers_nothing_more),
 		cmocka_unit_test(every_confirmed_message_survives_a_crash_of_the_broker),
 	};

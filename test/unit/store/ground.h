@@ -25,10 +25,10 @@ static void ground_woken(void *context)
 
 static void ground_create(struct ground *ground)
 {
-	struct tracer_config tracer = {.sampler = SAMPLER_always_on,
-				       .recording = true,
-				       .ring_bytes = 1 << 20,
-				       .attrs_max = 64};
+	struct tracer_config tracer = { .sampler = SAMPLER_always_on,
+					.recording = true,
+					.ring_bytes = 1 << 20,
+					.attrs_max = 64 };
 
 	memset(ground, 0, sizeof(*ground));
 	ground->hub = log_hub_create(LOG_info, ground_woken, NULL);
@@ -76,8 +76,8 @@ static void ground_point(void *context, const struct metric_def *def,
 __attribute__((unused)) static double ground_metric(struct ground *ground,
 						    const char *name, const char *label)
 {
-	struct ground_sum sum = {name, label, 0};
-	struct metrics_reader reader = {ground_family, ground_point, &sum};
+	struct ground_sum sum = { name, label, 0 };
+	struct metrics_reader reader = { ground_family, ground_point, &sum };
 
 	metrics_read(ground->metrics, &reader);
 	return sum.value;

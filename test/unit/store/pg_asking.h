@@ -17,8 +17,7 @@ static struct pg_server server;
 static struct ground ground;
 static struct pg_pool *pool;
 
-/* --- asking and waiting ----------------------------------------------------------------
- */
+/* --- asking and waiting ------------------------------------------------------ */
 
 struct answer {
 	int times;
@@ -81,10 +80,10 @@ PG_SERVER struct mono in_ms(int ms)
 PG_SERVER struct pg_query query_of(const char *sql, const struct slice *params,
 				   size_t count, int ms)
 {
-	return (struct pg_query){.sql = slice_text(sql),
-				 .params = params,
-				 .param_count = count,
-				 .deadline = in_ms(ms)};
+	return (struct pg_query){ .sql = slice_text(sql),
+				  .params = params,
+				  .param_count = count,
+				  .deadline = in_ms(ms) };
 }
 
 PG_SERVER void ask_for(struct answer *answer, int ms, const char *sql)
@@ -162,7 +161,7 @@ PG_SERVER void assert_kind(const struct answer *answer, enum fault_kind kind)
 
 PG_SERVER struct pg_tx *tx_now(void)
 {
-	struct answer answer = {0};
+	struct answer answer = { 0 };
 
 	pg_pool_begin(pool, in_ms(5000), NULL, begun, &answer);
 	assert_int_equal(answer.times, 0);
@@ -182,7 +181,7 @@ PG_SERVER struct answer tx_query_now(struct pg_tx *tx, const char *sql)
 
 PG_SERVER struct answer commit_now(struct pg_tx *tx)
 {
-	struct answer answer = {0};
+	struct answer answer = { 0 };
 
 	pg_tx_commit(tx, in_ms(5000), answered, &answer);
 	assert_int_equal(answer.times, 0);
@@ -190,16 +189,15 @@ PG_SERVER struct answer commit_now(struct pg_tx *tx)
 	return answer;
 }
 
-/* --- life ------------------------------------------------------------------------------
- */
+/* --- life -------------------------------------------------------------------- */
 
 PG_SERVER struct pg_pool_config config_of(const char *url, unsigned size)
 {
-	return (struct pg_pool_config){.url = url,
-				       .size_max = size,
-				       .waiting_max = 256,
-				       .pipeline_max = 16,
-				       .connect_timeout_ms = 2000};
+	return (struct pg_pool_config){ .url = url,
+					.size_max = size,
+					.waiting_max = 256,
+					.pipeline_max = 16,
+					.connect_timeout_ms = 2000 };
 }
 
 PG_SERVER void open_pool(const char *url, unsigned size)

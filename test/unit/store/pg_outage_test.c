@@ -2,12 +2,11 @@
 /* The PostgreSQL pool when the server goes away, and when chaos is armed. */
 #include "pg_asking.h"
 
-/* --- a server that goes away -----------------------------------------------------------
- */
+/* --- a server that goes away ------------------------------------------------- */
 
 static void a_killed_server_fails_promptly_and_the_pool_recovers(void **state)
 {
-	struct answer read, write, inside, commit = {0}, refused;
+	struct answer read, write, inside, commit = { 0 }, refused;
 	struct pg_tx *tx = tx_now();
 	struct mono begin;
 	int tries = 0;
@@ -100,7 +99,7 @@ static void nobody_listening_is_unavailable_at_once(void **state)
 
 static void a_server_that_never_answers_is_given_up(void **state)
 {
-	struct sockaddr_in address = {.sin_family = AF_INET};
+	struct sockaddr_in address = { .sin_family = AF_INET };
 	struct pg_pool_config config;
 	int fd = socket(AF_INET, SOCK_STREAM, 0), port = pg_server_free_port();
 	char url[64];
@@ -160,24 +159,23 @@ static void a_malformed_url_is_refused(void **state)
 	ground_destroy(&ground);
 }
 
-/* --- breaking on purpose ---------------------------------------------------------------
- */
+/* --- breaking on purpose ----------------------------------------------------- */
 
 static void chaos_delays_fails_and_cuts(void **state)
 {
 	struct answer answer = now("select 1");
 	struct mono begin = clock_mono();
 
-	chaos_arm(&ground.chaos, CHAOS_pg_query, (struct chaos_effect){.delay_ms = 100},
+	chaos_arm(&ground.chaos, CHAOS_pg_query, (struct chaos_effect){ .delay_ms = 100 },
 		  1);
 	answer = now("select 2");
 	assert_ok(&answer);
 	assert_true(mono_seconds(begin, clock_mono()) >= 0.1);
 	chaos_arm(&ground.chaos, CHAOS_pg_query,
-		  (struct chaos_effect){.fail = FAULT_unavailable}, 1);
+		  (struct chaos_effect){ .fail = FAULT_unavailable }, 1);
 	answer = now("select 3");
 	assert_kind(&answer, FAULT_unavailable);
-	chaos_arm(&ground.chaos, CHAOS_pg_query, (struct chaos_effect){.cut = true}, 2);
+	chaos_arm(&ground.chaos, CHAOS_pg_query, (struct chaos_effect){ .cut = true }, 2);
 	answer = now("select 4");
 	assert_kind(&answer, FAULT_unavailable);
 	answer = now("insert into notes values ('cut')");
@@ -188,42 +186,41 @@ static void chaos_delays_fails_and_cuts(void **state)
 
 static void chaos_breaks_transactions(void **state)
 {
-	struct answer answer = {0}, first, second;
+	struct answer answer = { 0 }, first, second;
 	struct pg_tx *tx;
 
 	chaos_arm(&ground.chaos, CHAOS_pg_begin,
-		  (struct chaos_effect){.fail = FAULT_limit}, 1);
+		  (struct chaos_effect){ .fail = FAULT_limit }, 1);
 	pg_pool_begin(pool, in_ms(1000), NULL, begun, &answer);
 	wait_for(&answer);
 	assert_kind(&answer, FAULT_limit);
 	chaos_arm(&ground.chaos, CHAOS_pg_commit,
-		  (struct chaos_effect){.fail = FAULT_uncertain}, 1);
+		  (struct chaos_effect){ .fail = FAULT_uncertain }, 1);
 	answer = commit_now(tx_now());
 	assert_kind(&answer, FAULT_uncertain);
 	chaos_arm(&ground.chaos, CHAOS_pg_commit,
-		  (struct chaos_effect){.cut = true, .delay_ms = 50}, 1);
+		  (struct chaos_effect){ .cut = true, .delay_ms = 50 }, 1);
 	answer = commit_now(tx_now());
 	assert_kind(&answer, FAULT_uncertain);
 	tx = tx_now();
-	chaos_arm(&ground.chaos, CHAOS_pg_query, (struct chaos_effect){.delay_ms = 80},
+	chaos_arm(&ground.chaos, CHAOS_pg_query, (struct chaos_effect){ .delay_ms = 80 },
 		  1);
 	tx_ask(tx, &first, "insert into notes values ('held')");
 	tx_ask(tx, &second, "select count(*) from notes where text = 'held'");
 	wait_for(&second);
 	assert_ok(&first);
 	assert_string_equal(second.value, "1");
-	chaos_arm(&ground.chaos, CHAOS_pg_query, (struct chaos_effect){.delay_ms = 500},
+	chaos_arm(&ground.chaos, CHAOS_pg_query, (struct chaos_effect){ .delay_ms = 500 },
 		  1);
 	tx_ask_for(tx, &first, 50, "select 1");
 	memset(&answer, 0, sizeof(answer));
 	pg_tx_commit(tx, in_ms(2000), answered, &answer);
 	wait_for(&answer);
 	assert_kind(&first, FAULT_timeout);
-	assert_ok(&(struct answer[]){now("select 1")}[0]);
+	assert_ok(&(struct answer[]){ now("select 1") }[0]);
 }
 
-/* --- a random walk ---------------------------------------------------------------------
- */
+/* --- a random walk ----------------------------------------------------------- */
 
 #define WALKERS 24
 
@@ -236,14 +233,14 @@ struct walker {
 
 static void walker_step(struct walker *walker, unsigned dice)
 {
-	static const char *const statements[] = {"select 1",
-						 "insert into notes values ('w')",
-						 "select 1/0",
-						 "select pg_sleep(0.002)",
-						 "select pg_sleep(0.05)",
-						 "savepoint a",
-						 "rollback to a",
-						 "select n from things"};
+	static const char *const statements[] = { "select 1",
+						  "insert into notes values ('w')",
+						  "select 1/0",
+						  "select pg_sleep(0.002)",
+						  "select pg_sleep(0.05)",
+						  "savepoint a",
+						  "rollback to a",
+						  "select n from things" };
 	const char *sql = statements[dice / 16 % 8];
 	int ms = dice / 128 % 20 == 0 ? 10 : 5000;
 
@@ -284,11 +281,11 @@ static void walk(unsigned steps, struct random *random, struct walker *walkers)
 		if (random_below(random, 400) == 0)
 			chaos_arm(&ground.chaos,
 				  (enum chaos_at)random_below(random, CHAOS_points),
-				  (struct chaos_effect){.cut = true}, 1);
+				  (struct chaos_effect){ .cut = true }, 1);
 		if (random_below(random, 200) == 0)
 			chaos_arm(&ground.chaos,
 				  (enum chaos_at)random_below(random, CHAOS_points),
-				  (struct chaos_effect){.delay_ms = 20}, 1);
+				  (struct chaos_effect){ .delay_ms = 20 }, 1);
 		pg_pool_check(pool);
 	}
 }

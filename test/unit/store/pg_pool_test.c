@@ -2,15 +2,14 @@
 /* Single statements of the PostgreSQL pool, against a server of its own. */
 #include "pg_asking.h"
 
-/* --- single statements -----------------------------------------------------------------
- */
+/* --- single statements ------------------------------------------------------- */
 
 static void a_statement_is_answered(void **state)
 {
-	struct slice params[] = {SLICE("41"), {NULL, 0}, SLICE("")};
+	struct slice params[] = { SLICE("41"), { NULL, 0 }, SLICE("") };
 	struct pg_query query =
 		query_of("select $1::int + 1, $2::text, $3::text", params, 3, 5000);
-	struct answer answer = {0};
+	struct answer answer = { 0 };
 
 	pg_pool_query(pool, &query, answered, &answer);
 	wait_for(&answer);
@@ -60,7 +59,7 @@ static void wrong_sql_is_an_internal_fault_and_touches_nobody_else(void **state)
 {
 	struct answer answers[30];
 
-	assert_ok(&(struct answer[]){now("select 1")}[0]);
+	assert_ok(&(struct answer[]){ now("select 1") }[0]);
 	for (int i = 0; i < 30; i++)
 		ask(&answers[i], i % 3 ? "select 7" : "select nonsense from nowhere");
 	for (int i = 0; i < 30; i++) {
@@ -79,10 +78,11 @@ static void what_would_change_a_shared_connection_is_refused(void **state)
 {
 	static const char *const statements[] = {
 		"begin",	 "COMMIT",   " rollback", "copy notes to stdout",
-		"set x.y = '1'", "listen x", "",	  "-- nothing"};
-	struct slice nul[] = {{"a\0b", 3}};
+		"set x.y = '1'", "listen x", "",	  "-- nothing"
+	};
+	struct slice nul[] = { { "a\0b", 3 } };
 	struct pg_query query = query_of("select $1::text", nul, 1, 1000);
-	struct answer answer = {0};
+	struct answer answer = { 0 };
 
 	for (size_t i = 0; i < sizeof(statements) / sizeof(statements[0]); i++) {
 		answer = now(statements[i]);
@@ -165,8 +165,7 @@ static void a_changed_table_is_prepared_again(void **state)
 	pg_server_run(&server, "drop table changing");
 }
 
-/* --- deadlines -------------------------------------------------------------------------
- */
+/* --- deadlines --------------------------------------------------------------- */
 
 static void a_slow_read_is_a_timeout_and_a_slow_write_uncertain(void **state)
 {
@@ -227,7 +226,7 @@ static void reads_behind_a_slow_one_are_sent_again(void **state)
 {
 	struct answer slow, read, write;
 
-	assert_ok(&(struct answer[]){now("select 1")}[0]);
+	assert_ok(&(struct answer[]){ now("select 1") }[0]);
 	ask_for(&slow, 150, "select pg_sleep(3)");
 	ask(&read, "select 5");
 	ask(&write, "insert into notes values ('behind')");
@@ -263,15 +262,14 @@ static void without_a_free_connection_waiting_ends_at_the_deadline(void **state)
 	assert_ok(&answer);
 }
 
-/* --- spans -----------------------------------------------------------------------------
- */
+/* --- spans ------------------------------------------------------------------- */
 
 static void each_statement_is_a_span(void **state)
 {
-	struct trace_context parent = {.trace_id = {1}, .span_id = {2}, .flags = 1};
+	struct trace_context parent = { .trace_id = { 1 }, .span_id = { 2 }, .flags = 1 };
 	struct pg_query query =
 		query_of("select n from things where id = 1", NULL, 0, 1000);
-	struct answer answer = {0};
+	struct answer answer = { 0 };
 	struct slice span;
 
 	query.trace = &parent;

@@ -3,8 +3,8 @@
  * port, ended by its process id. Everything is static, so that a test only includes it.
  *
  *     struct pg_server server;
- *     pg_server_create(&server);            initdb and start; server.url is its
- * superuser's pg_server_run(&server, "create ..."); any SQL, waiting for it
+ *     pg_server_create(&server);            initdb and start; server.url is the owner's
+ *     pg_server_run(&server, "create ..."); any SQL, waiting for it
  *     pg_server_stop(&server, SIGINT);      SIGINT: fast, SIGQUIT: as a crash
  *     pg_server_start(&server);             again, same port and data
  *     pg_server_destroy(&server);           stops it and removes the folder
@@ -40,7 +40,7 @@ struct pg_server {
 	pid_t pid;
 	int port;
 	char folder[64];
-	char url[128];	      /* over TCP */
+	char url[128]; /* over TCP */
 	char socket_url[160]; /* over the Unix socket in the folder */
 };
 
@@ -52,7 +52,7 @@ PG_SERVER void pg_server_die(const char *what)
 
 PG_SERVER void pg_server_wait_ms(int ms)
 {
-	struct timespec pause = {ms / 1000, (ms % 1000) * 1000000L};
+	struct timespec pause = { ms / 1000, (ms % 1000) * 1000000L };
 
 	nanosleep(&pause, NULL);
 }
@@ -60,9 +60,10 @@ PG_SERVER void pg_server_wait_ms(int ms)
 /* The folder of initdb and postgres, or NULL. */
 PG_SERVER const char *pg_server_programs(void)
 {
-	static const char *const folders[] = {
-		"/usr/lib/postgresql/17/bin", "/usr/lib/postgresql/16/bin",
-		"/usr/lib/postgresql/15/bin", "/usr/lib/postgresql/14/bin", "/usr/bin"};
+	static const char *const folders[] = { "/usr/lib/postgresql/17/bin",
+					       "/usr/lib/postgresql/16/bin",
+					       "/usr/lib/postgresql/15/bin",
+					       "/usr/lib/postgresql/14/bin", "/usr/bin" };
 	char path[96];
 
 	for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
@@ -81,7 +82,7 @@ PG_SERVER bool pg_server_found(void)
 /* A port nobody listens on now. */
 PG_SERVER int pg_server_free_port(void)
 {
-	struct sockaddr_in address = {.sin_family = AF_INET};
+	struct sockaddr_in address = { .sin_family = AF_INET };
 	socklen_t size = sizeof(address);
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
@@ -131,24 +132,24 @@ PG_SERVER void pg_server_spawn_wait(const struct pg_server *server,
 PG_SERVER void pg_server_start(struct pg_server *server)
 {
 	char program[64], data[96], port[16];
-	const char *const arguments[] = {program,
-					 "-D",
-					 data,
-					 "-p",
-					 port,
-					 "-k",
-					 server->folder,
-					 "-h",
-					 "127.0.0.1",
-					 "-c",
-					 "fsync=off",
-					 "-c",
-					 "max_connections=60",
-					 "-c",
-					 "shared_buffers=16MB",
-					 "-c",
-					 "jit=off",
-					 NULL};
+	const char *const arguments[] = { program,
+					  "-D",
+					  data,
+					  "-p",
+					  port,
+					  "-k",
+					  server->folder,
+					  "-h",
+					  "127.0.0.1",
+					  "-c",
+					  "fsync=off",
+					  "-c",
+					  "max_connections=60",
+					  "-c",
+					  "shared_buffers=16MB",
+					  "-c",
+					  "jit=off",
+					  NULL };
 
 	snprintf(program, sizeof(program), "%s/postgres", pg_server_programs());
 	snprintf(data, sizeof(data), "%s/data", server->folder);
@@ -177,9 +178,9 @@ PG_SERVER void pg_server_stop(struct pg_server *server, int signal_number)
 PG_SERVER void pg_server_create(struct pg_server *server)
 {
 	char program[64], data[96];
-	const char *const arguments[] = {program,    "-D",	   data,    "-U",
-					 "postgres", "-A",	   "trust", "-E",
-					 "UTF8",     "--locale=C", "-N",    NULL};
+	const char *const arguments[] = { program,    "-D",	    data,    "-U",
+					  "postgres", "-A",	    "trust", "-E",
+					  "UTF8",     "--locale=C", "-N",    NULL };
 	struct passwd *account = geteuid() == 0 ? getpwnam("postgres") : NULL;
 
 	memset(server, 0, sizeof(*server));

@@ -2,13 +2,12 @@
 /* Transactions of the PostgreSQL pool, against a server of its own. */
 #include "pg_asking.h"
 
-/* --- transactions ----------------------------------------------------------------------
- */
+/* --- transactions ------------------------------------------------------------ */
 
 static void a_transaction_commits_what_it_wrote(void **state)
 {
 	struct pg_tx *tx = tx_now();
-	struct answer first, second, third, end = {0};
+	struct answer first, second, third, end = { 0 };
 
 	pg_server_run(&server, "truncate things");
 	tx_ask(tx, &first, "insert into things values (10, 'ten', 1)");
@@ -45,7 +44,7 @@ static void a_rolled_back_transaction_leaves_nothing(void **state)
 static void after_a_failed_statement_nothing_of_the_transaction_stands(void **state)
 {
 	struct pg_tx *tx = tx_now();
-	struct answer good, bad, after, later, end = {0};
+	struct answer good, bad, after, later, end = { 0 };
 
 	pg_server_run(&server, "truncate things");
 	tx_ask(tx, &good, "insert into things values (20, 'twenty', 1)");
@@ -68,7 +67,7 @@ static void after_a_failed_statement_nothing_of_the_transaction_stands(void **st
 static void a_commit_sent_behind_a_failure_is_no_success(void **state)
 {
 	struct pg_tx *tx = tx_now();
-	struct answer bad, end = {0};
+	struct answer bad, end = { 0 };
 
 	tx_ask(tx, &bad, "select 1/0");
 	pg_tx_commit(tx, in_ms(1000), answered, &end);
@@ -149,10 +148,10 @@ static void a_late_statement_ends_its_transaction(void **state)
 static void transactions_wait_in_order_and_are_not_starved(void **state)
 {
 	static struct answer reads[200];
-	struct answer begin = {0}, end;
+	struct answer begin = { 0 }, end;
 	int asked = 0;
 
-	assert_ok(&(struct answer[]){now("select 1")}[0]);
+	assert_ok(&(struct answer[]){ now("select 1") }[0]);
 	for (; asked < 20; asked++)
 		ask(&reads[asked], "select 1");
 	pg_pool_begin(pool, in_ms(5000), NULL, begun, &begin);
@@ -169,7 +168,7 @@ static void transactions_wait_in_order_and_are_not_starved(void **state)
 
 static void a_pool_destroyed_in_the_middle_cancels_everything(void **state)
 {
-	struct answer queries[40], begin = {0}, inside, commit = {0};
+	struct answer queries[40], begin = { 0 }, inside, commit = { 0 };
 	struct pg_tx *tx = tx_now(), *other = tx_now();
 
 	tx_ask(tx, &inside, "select pg_sleep(1)");

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* redis_server.h -- a private Redis for a test, on a free port, ended by its process id.
- */
+/* redis_server.h -- a private Redis for a test, on a free port, ended by its process
+ * id. */
 #ifndef STORE_REDIS_SERVER_H
 #define STORE_REDIS_SERVER_H
 

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: MIT */
+#include "api/request_record.h"
+
+#include "api/service.h"
+#include "http/request.h"
+#include "http/router.h"
+#include "watch/log.h"
+#include "watch/metrics.h"
+#include "watch/observer.h"
+#include "watch/trace.h"
+
+#include <stdio.h>
+
+/* --- series ---------------------------------------------------------------------------- */
+
+static struct series *find_series(const struct observer *observer, struct slice method,
+				  struct slice endpoint, int status)
+{
+	char text[12];
+	int size = snprintf(text, sizeof(text), "%d", status);
+
+	return meter_own(observer->meter, METRIC_http_server_request, 3, method, endpoint,
+			 slice_of(text, (size_t)size));
+}
+
+/* The series of a route and status, kept with the route. */
+static struct series *route_series(const struct request_record *record,
+				   const struct observer *observer, int status)
+{
+	struct service_route *route = record->route;
+	struct slice method = record->method;
+
+	if (!route || !slice_equal(method, route->method))
+		return find_series(observer, method, record->endpoint, status);
+	for (size_t i = 0; i < ROUTE_STATUSES; i++) {
+		if (route->kept[i].status == status)
+			return route->kept[i].series;
+		if (!route->kept[i].status) {
+			route->kept[i].status = status;
+			return route->kept[i].series = find_series(
+				       observer, method, record->endpoint, status);
+		}
+	}
+	return find_series(observer, method, record->endpoint, status);
+}
+
+/* A method becomes a label and part of a span's name: only the known ones do. */
+static struct slice label_of_method(struct slice method)
+{
+	static const struct slice known[] = {
+		{ "GET", 3 },	 { "POST", 4 }, { "PUT", 3 },	 { "PATCH", 5 },
+		{ "DELETE", 6 }, { "HEAD", 4 }, { "OPTIONS", 7 },
+	};
+
+	for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++)
+		if (slice_equal(method, known[i]))
+			return known[i];
+	return SLICE("HTTP");
+}
+
+void request_record_count(const struct observer *observer, struct slice method,
+			  struct slice endpoint, int status, double seconds)
+{
+	series_observe(find_series(observer, label_of_method(method), endpoint, status),
+		       seconds);
+}
+
+/* --- the beginning --------------------------------------------------------------------- */
+
+/* "host", "host:port", "[::1]:port" */
+static void describe_authority(struct span *span, struct slice authority)
+{
+	struct slice port = authority, host = { 0 };
+	unsigned long long number;
+
+	if (slice_starts_with(authority, SLICE("["))) {
+		slice_cut(&port, ']', &host);
+		host = slice_of(host.at + 1, host.size - 1);
+		slice_cut(&port, ':', &(struct slice){ 0 });
+	} else {
+		slice_cut(&port, ':', &host);
+	}
+	if (host.size)
+		span_attr(span, attr_text(SLICE("server.address"), host));
+	if (slice_to_uint(port, &number) && number <= 65535)
+		span_attr(span, attr_integer(SLICE("server.port"), (int64_t)number));
+}
+
+static void describe(const struct request_record *record, struct http_request *request)
+{
+	struct span *span = record->span;
+	struct slice agent = http_request_header(request, SLICE("user-agent"));
+
+	span_attr(span, attr_text(SLICE("http.request.method"), record->method));
+	span_attr(span, attr_text(SLICE("url.scheme"), SLICE("http")));
+	span_attr(span, attr_text(SLICE("url.path"), http_request_path(request)));
+	if (record->route)
+		span_attr(span, attr_text(SLICE("http.route"), record->endpoint));
+	describe_authority(span, http_request_authority(request));
+	span_attr(span, attr_text(SLICE("client.address"), http_request_peer(request)));
+	span_attr(span, attr_text(SLICE("network.protocol.version"),
+				  slice_text(http_request_protocol(request))));
+	if (agent.size)
+		span_attr(span, attr_text(SLICE("user_agent.original"), agent));
+}
+
+/* The parent from traceparent and tracestate; false when there is none that is valid. */
+static bool read_parent(struct request_record *record, struct http_request *request,
+			struct trace_context *parent)
+{
+	struct slice traceparent = { 0 };
+	size_t count = http_request_header_count(request);
+	unsigned parents = 0;
+
+	buf_reset(&record->state);
+	for (size_t i = 0; i < count; i++) {
+		struct http_header header = http_request_header_at(request, i);
+
+		if (slice_equal(header.name, SLICE("traceparent"))) {
+			traceparent = header.value;
+			parents++;
+		} else if (slice_equal(header.name, SLICE("tracestate"))) {
+			if (record->state.size)
+				buf_append_byte(&record->state, ',');
+			buf_append(&record->state, header.value);
+		}
+	}
+	return parents == 1 && trace_parse(traceparent, buf_slice(&record->state), parent);
+}
+
+/* "GET /orders/:id": kept with the route, but for HEAD. */
+static struct slice span_name(const struct request_record *record, char *text, size_t size)
+{
+	int length;
+
+	if (!record->route)
+		return record->method;
+	if (slice_equal(record->method, record->route->method))
+		return record->route->title;
+	length = snprintf(text, size, "%.*s %.*s", SLICE_PRINT(record->method),
+			  SLICE_PRINT(record->endpoint));
+	return slice_of(text, (size_t)length < size ? (size_t)length : size - 1);
+}
+
+void request_record_begin(struct request_record *record, const struct observer *observer,
+			  struct http_request *request, const struct router_match *match)
+{
+	struct slice path = http_request_path(request);
+	struct trace_context parent;
+	bool continued = read_parent(record, request, &parent);
+	char name[128];
+
+	record->began = http_request_began(request);
+	record->route = match->route ? match->route->handler : NULL;
+	record->endpoint = match->route	  ? match->route->template :
+			   match->sibling ? match->sibling->template :
+					    REQUEST_UNMATCHED;
+	record->method = label_of_method(http_request_method(request));
+	record->path_size = path.size < REQUEST_PATH_KEPT ? path.size : REQUEST_PATH_KEPT;
+	memcpy(record->path, path.at, record->path_size);
+	record->span =
+		span_start(observer->tracer, SPAN_server,
+			   span_name(record, name, sizeof(name)), continued ? &parent : NULL);
+	if (span_recording(record->span))
+		describe(record, request);
+}
+
+const struct trace_context *request_record_trace(const struct request_record *record)
+{
+	return span_context(record->span);
+}
+
+struct slice request_record_trace_id(const struct request_record *record, char text[33])
+{
+	trace_id_text(span_context(record->span), text);
+	return slice_of(text, 32);
+}
+
+/* --- the end --------------------------------------------------------------------------- */
+
+static void write_log(const struct request_record *record, const struct observer *observer,
+		      int status, double seconds, const struct fault *why,
+		      struct slice traceback)
+{
+	struct attr attrs[8];
+	size_t count = 0;
+
+	attrs[count++] = attr_text(SLICE("method"), record->method);
+	attrs[count++] = attr_text(SLICE("route"), record->endpoint);
+	attrs[count++] = attr_text(SLICE("path"), slice_of(record->path, record->path_size));
+	attrs[count++] = attr_integer(SLICE("status"), status);
+	attrs[count++] = attr_double(SLICE("duration_s"), seconds);
+	if (why->kind) {
+		attrs[count++] = attr_text(SLICE("kind"), slice_text(fault_name(why->kind)));
+		attrs[count++] = attr_text(SLICE("error"), slice_text(why->detail));
+	}
+	if (traceback.size)
+		attrs[count++] = attr_text(SLICE("exception.stacktrace"), traceback);
+	log_write(observer->log, status >= 500 ? LOG_error : LOG_info,
+		  span_context(record->span), SLICE("request"), attrs, count);
+}
+
+static void end_span(struct request_record *record, int status, const struct fault *why)
+{
+	char code[12];
+
+	span_attr(record->span, attr_integer(SLICE("http.response.status_code"), status));
+	if (status >= 500) {
+		int size = snprintf(code, sizeof(code), "%d", status);
+
+		span_fail(record->span,
+			  why->kind ? slice_text(fault_name(why->kind)) :
+				      slice_of(code, (size_t)size),
+			  slice_text(why->detail));
+	}
+	span_end(record->span);
+	record->span = NULL;
+}
+
+void request_record_end(struct request_record *record, const struct observer *observer,
+			int status, const struct fault *why, struct slice traceback)
+{
+	double seconds = mono_seconds(record->began, clock_mono());
+
+	series_observe(route_series(record, observer, status), seconds);
+	if (why->kind)
+		series_add(meter_own(observer->meter, METRIC_task_faults, 1,
+				     slice_text(fault_name(why->kind))),
+			   1);
+	write_log(record, observer, status, seconds, why, traceback);
+	end_span(record, status, why);
+}
+
+void request_record_refused(const struct observer *observer, struct slice method, int status)
+{
+	struct attr attrs[3];
+
+	method = label_of_method(method);
+	attrs[0] = attr_text(SLICE("method"), method);
+	attrs[1] = attr_text(SLICE("route"), REQUEST_UNMATCHED);
+	attrs[2] = attr_integer(SLICE("status"), status);
+	series_observe(find_series(observer, method, REQUEST_UNMATCHED, status), 0);
+	log_write(observer->log, status >= 500 ? LOG_error : LOG_info, NULL,
+		  SLICE("request"), attrs, 3);
+}
+
+void request_record_finish(struct request_record *record)
+{
+	buf_finish(&record->state);
+}
