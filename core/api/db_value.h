@@ -17,7 +17,7 @@
 #include "base/number.h"
 #include "store/pg_pool.h"
 
-#include <lua.h>
+struct lua_State;
 
 struct db_params {
 	struct slice slices[PG_PARAMS_MAX];
@@ -28,15 +28,15 @@ struct db_params {
 
 /* The arguments from index first on, borrowed from the stack. Raises on types that have
  * no place in SQL; tables are only looked at, not yet written. */
-void db_params_read(lua_State *L, int first, struct db_params *params);
+void db_params_read(struct lua_State *L, int first, struct db_params *params);
 
 /* Writes the tables as JSON. Raises, holding nothing, when one cannot be written. */
-void db_params_write(lua_State *L, int first, struct db_params *params);
+void db_params_write(struct lua_State *L, int first, struct db_params *params);
 
 /* Frees what db_params_write has made of the first so many. */
 void db_params_finish(struct db_params *params, size_t written);
 
 /* A task_push_fn: data is a struct pg_result; pushes {rows ..., affected = n}. */
-void db_push_rows(lua_State *L, void *data);
+void db_push_rows(struct lua_State *L, void *data);
 
 #endif

@@ -101,7 +101,7 @@ struct stock *stock_create(struct loop *loop, struct pg_pool *pool,
 			   const struct stock_config *config);
 
 /* Before its pool and its loop. What is not answered yet is answered cancelled, inside;
- * what was under way may still be written. NULL is allowed. */
+ * what was under way may still be written. Not inside a done. NULL is allowed. */
 void stock_destroy(struct stock *stock);
 
 /* Copies the request; the tracestate in its trace is borrowed until done. */

@@ -250,6 +250,12 @@ static void answer_depth(struct amqp_publisher *publisher, struct amqp_out *out)
 	amqp_queue_declare_ok_t *ok;
 	struct fault why;
 
+	if (out->deadline.ns <= clock_mono().ns) {
+		fault_set(&why, FAULT_unavailable,
+			  "the message broker was not asked in time");
+		publisher_return(publisher, out, &why);
+		return;
+	}
 	if (!publisher->depth_open &&
 	    !amqp_link_open_channel(link, DEPTH_CHANNEL, &why)) {
 		publisher_return(publisher, out, &why);

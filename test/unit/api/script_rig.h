@@ -157,13 +157,13 @@ static inline const char *rig_run(struct rig *rig, const char *source)
 /* The text stands somewhere in it. */
 static inline void assert_contains(const char *text, const char *part)
 {
-	if (!strstr(text, part))
-		fail_msg("'%s' is not in: %s", part, text);
+	if (!text || !strstr(text, part))
+		fail_msg("'%s' is not in: %s", part, text ? text : "nothing");
 }
 
 static inline void assert_lacks(const char *text, const char *part)
 {
-	if (strstr(text, part))
+	if (text && strstr(text, part))
 		fail_msg("'%s' is in: %s", part, text);
 }
 

@@ -8,71 +8,80 @@
 
 #include <cmocka.h>
 
-/* --- a chat of one ----------------------------------------------------------------- */
+/* --- a chat ------------------------------------------------------------------------ */
 
 struct chat {
 	struct site site;
 	struct websocket_config config;
-	struct websocket *websocket; /* on the server's thread; NULL: none or closed */
-	struct http_request *request; /* kept, to be accepted later */
+	struct http_request *request; /* to be accepted later */
 	struct timer timer;
 	bool accept_later;
 	_Atomic int opened;
 	_Atomic int messages;
-	_Atomic int closed; /* how often */
+	_Atomic int closed; /* how many */
 	_Atomic int code;
 	_Atomic int refused; /* messages that could not be sent */
 };
 
+struct talk {
+	struct chat *chat;
+	struct websocket *websocket;
+};
+
+static int send_much(struct talk *talk, int times)
+{
+	static char much[65536];
+	int sent = 0;
+
+	memset(much, 'x', sizeof(much));
+	for (int i = 0; i < times; i++)
+		sent += websocket_send(talk->websocket, slice_of(much, sizeof(much)));
+	return sent;
+}
+
 static void on_message(void *context, struct slice text)
 {
-	struct chat *chat = context;
+	struct talk *talk = context;
 
-	chat->messages++;
+	talk->chat->messages++;
 	if (slice_equal(text, SLICE("bye"))) {
-		websocket_close(chat->websocket, 4001, SLICE("as you wish"));
-		websocket_close(chat->websocket, 4002, SLICE("once is enough"));
-		assert_false(websocket_send(chat->websocket, SLICE("too late")));
+		websocket_close(talk->websocket, 4001, SLICE("as you wish"));
+		websocket_close(talk->websocket, 4002, SLICE("once is enough"));
+		assert_false(websocket_send(talk->websocket, SLICE("too late")));
 	} else if (slice_equal(text, SLICE("speech"))) {
-		static char much[65536];
-
-		memset(much, 'x', sizeof(much));
-		for (int i = 0; i < 15; i++)
-			assert_true(websocket_send(chat->websocket,
-						   slice_of(much, sizeof(much))));
-		websocket_close(chat->websocket, 4001, SLICE("all is said"));
+		assert_int_equal(send_much(talk, 15), 15);
+		websocket_close(talk->websocket, 4001, SLICE("all is said"));
 	} else if (slice_equal(text, SLICE("flood"))) {
-		static char much[65536];
-
-		memset(much, 'x', sizeof(much));
-		for (int i = 0; i < 1000; i++)
-			chat->refused += !websocket_send(chat->websocket,
-							 slice_of(much, sizeof(much)));
+		talk->chat->refused += 1000 - send_much(talk, 1000);
 	} else {
-		assert_true(websocket_send(chat->websocket, text));
+		assert_true(websocket_send(talk->websocket, text));
 	}
 }
 
 static void on_closed(void *context, int code)
 {
-	struct chat *chat = context;
+	struct talk *talk = context;
 
-	websocket_close(chat->websocket, 1000, SLICE("")); /* too late, and no harm */
-	chat->websocket = NULL;
-	chat->code = code;
-	chat->closed++;
+	websocket_close(talk->websocket, 1000, SLICE("")); /* too late, and no harm */
+	talk->chat->code = code;
+	talk->chat->closed++;
+	free(talk);
 }
 
 static void chat_accept(void *context)
 {
 	static const struct websocket_handler handler = { on_message, on_closed };
 	struct chat *chat = context;
+	struct talk *talk = mem_zeroed(1, sizeof(*talk));
 
-	chat->websocket = websocket_accept(chat->request, chat->site.loop, &chat->config,
-					   &handler, chat);
-	if (chat->websocket) {
-		assert_true(websocket_send(chat->websocket, SLICE("welcome")));
+	talk->chat = chat;
+	talk->websocket = websocket_accept(chat->request, chat->site.loop, &chat->config,
+					   &handler, talk);
+	if (talk->websocket) {
+		assert_true(websocket_send(talk->websocket, SLICE("welcome")));
 		chat->opened++;
+	} else {
+		free(talk);
 	}
 }
 
@@ -592,8 +601,8 @@ static void many_clients_that_leave_at_any_moment_harm_nobody(void **state)
 		if (i % 5 == 0)
 			poll(NULL, 0, 1);
 		close(fd);
-		assert_true(site_reaches(&chat.site, 0, 0)); /* the chat is of one */
 	}
+	assert_true(site_reaches(&chat.site, 0, 0));
 	assert_int_equal(chat.opened, chat.closed);
 	buf_finish(&out);
 	site_close(&chat.site);

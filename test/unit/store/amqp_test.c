@@ -550,6 +550,27 @@ static void a_broker_short_of_memory_is_left_in_peace(void **state)
 	lab_destroy(&lab);
 }
 
+static void a_queue_that_was_deleted_is_declared_again(void **state)
+{
+	struct inbox *inbox = inbox_create();
+	struct sent sent = { 0 };
+	struct lab lab;
+
+	lab_create(&lab);
+	consume(&lab, inbox, "gone", "gone", 4);
+	until_declared(&lab, "gone");
+	amqp_broker_control(&broker, "delete_queue", "gone");
+	while (inbox->count == 0) {
+		struct mono pause = mono_after_ms(clock_mono(), 100);
+
+		publish(&lab, "events", "gone", "1", 10, &sent);
+		until(&lab, 5, clock_mono().ns > pause.ns);
+		assert_true(sent.answered < 150);
+	}
+	lab_destroy(&lab);
+	free(inbox);
+}
+
 static void quiesce_delivers_nothing_more(void **state)
 {
 	struct inbox *inbox = inbox_create();
@@ -644,6 +665,7 @@ int main(int count, char **arguments)
 		cmocka_unit_test(a_broker_that_is_not_there_is_told_promptly),
 		cmocka_unit_test(chaos_delays_fails_and_cuts),
 		cmocka_unit_test(a_broker_short_of_memory_is_left_in_peace),
+		cmocka_unit_test(a_queue_that_was_deleted_is_declared_again),
 		cmocka_unit_test(quiesce_delivers_nothing_more),
 		cmocka_unit_test(every_confirmed_message_survives_a_crash_of_the_broker),
 	};

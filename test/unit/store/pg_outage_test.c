@@ -80,6 +80,21 @@ static void an_idle_connection_that_died_is_replaced_unseen(void **state)
 	assert_int_equal(wrong, 0);
 }
 
+/* The server takes 60 connections; the pool would open 80. */
+static void a_server_that_takes_no_more_connections_is_lived_with(void **state)
+{
+	static struct answer answers[200];
+
+	open_pool(server.url, 80);
+	for (int i = 0; i < 200; i++)
+		ask(&answers[i], "select pg_sleep(0.02)");
+	for (int i = 0; i < 200; i++) {
+		wait_for(&answers[i]);
+		assert_ok(&answers[i]);
+	}
+	close_pool(NULL);
+}
+
 static void nobody_listening_is_unavailable_at_once(void **state)
 {
 	char url[64];
@@ -334,6 +349,7 @@ int main(void)
 		     four_connections),
 		WITH(an_ended_session_says_that_nothing_was_written, one_connection),
 		WITH(an_idle_connection_that_died_is_replaced_unseen, one_connection),
+		cmocka_unit_test(a_server_that_takes_no_more_connections_is_lived_with),
 		cmocka_unit_test(nobody_listening_is_unavailable_at_once),
 		cmocka_unit_test(a_server_that_never_answers_is_given_up),
 		cmocka_unit_test(names_and_unix_sockets_work_too),

@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: MIT */
+#include "service_rig.h"
+
+#define GET(path) "GET " path " HTTP/1.1\r\nHost: shop:8001\r\n\r\n"
+#define POST(path, type, body)                                                           \
+	"POST " path " HTTP/1.1\r\nHost: a\r\nContent-Type: " type                       \
+	"\r\nTransfer-Encoding: chunked\r\n\r\n" body "\r\n0\r\n\r\n"
+
+static const char source[] =
+	"local json = require 'native.json'\n"
+	"local fault, task = require 'native.fault', require 'native.task'\n"
+	"local routes = {}\n"
+	"local function add(method, path, handler)\n"
+	"  routes[#routes + 1] = {method = method, path = path, handler = handler}\n"
+	"end\n"
+	"add('GET', '/', function() return 200, {message = 'hello', id = 42} end)\n"
+	"add('POST', '/made', function() return 201, {id = 1}, {Location = '/made/1'} end)\n"
+	"add('GET', '/items/:id/parts/:part', function(req)\n"
+	"  return 200, {path = req.path, query = req.query, route = req.route,\n"
+	"               method = req.method} end)\n"
+	"add('GET', '/headers', function(req) return 200, req.headers end)\n"
+	"add('POST', '/echo', function(req)\n"
+	"  return 200, {body = req.body == nil and 'nil' or req.body, raw = req.raw} end)\n"
+	"add('GET', '/returned', function()\n"
+	"  return fault.new('refused', 'no more', {status = 402, code = 'c1',\n"
+	"    errors = json.array {{field = 'a', message = 'b'}},\n"
+	"    headers = {['X-Why'] = 'because'}}) end)\n"
+	"add('GET', '/passed', function() return nil, fault.new('missing', 'no such') end)\n"
+	"add('GET', '/raised', function() fault.raise('unavailable', 'down') end)\n"
+	"add('GET', '/broken', function() local x = nil; return x.y end)\n"
+	"add('GET', '/nothing', function() end)\n"
+	"add('GET', '/text', function() return 200, 'plain' end)\n"
+	"add('GET', '/empty', function() return 204 end)\n"
+	"add('GET', '/status/:code', function(req) return tonumber(req.path.code), {} end)\n"
+	"add('GET', '/slow', function() task.sleep(60) return 200, {} end)\n"
+	"add('GET', '/nap', function() task.sleep(0.05) return 200, {} end)\n"
+	"add('GET', '/nap/broken', function() task.sleep(0.05) error('late') end)\n"
+	"add('GET', '/bomb', function()\n"
+	"  local t = {} for i = 1, 1e9 do t[i] = {i} end end)\n"
+	"add('GET', '/deep', function()\n"
+	"  local function down() return 1 + down() end return 200, {down()} end)\n"
+	"add('GET', '/many', function() return 200, {}, unpack({}, 1, 7000) end)\n"
+	"return {name = 'test', routes = routes}\n";
+
+static struct service_rig rig;
+
+static int open_rig(void **state)
+{
+	service_rig_open(&rig, &(struct service_rig_config){ .source = source, .tasks_max = 4 });
+	return 0;
+}
+
+static int open_in_production(void **state)
+{
+	service_rig_open(&rig, &(struct service_rig_config){
+				       .source = source, .timeout_ms = 20, .production = true });
+	return 0;
+}
+
+static int close_rig(void **state)
+{
+	service_rig_close(&rig);
+	return 0;
+}
+
+static bool nothing_runs(struct service_rig *of)
+{
+	return task_count(of->rig.vm) == 0;
+}
+
+static bool one_runs(struct service_rig *of)
+{
+	return task_count(of->rig.vm) == 1;
+}
+
+/* --- answers ----------------------------------------------------------------------- */
+
+static void a_table_is_answered_as_json(void **state)
+{
+	const char *answer = service_rig_ask(&rig, GET("/"));
+
+	assert_contains(answer, "HTTP/1.1 200 OK\r\n");
+	assert_contains(answer, "content-type: application/json\r\n");
+	assert_contains(answer, "\r\n\r\n{\"id\":42,\"message\":\"hello\"}");
+	assert_ask(&rig, POST("/made", "application/json", "2\r\n{}"),
+		   "location: /made/1\r\n");
+	answer = service_rig_ask(&rig, GET("/text"));
+	assert_contains(answer, "content-type: text/plain; charset=utf-8\r\n");
+	assert_contains(answer, "\r\n\r\nplain");
+	assert_ask(&rig, GET("/empty"), "HTTP/1.1 204 No Content\r\n");
+}
+
+static void the_script_sees_path_query_and_route(void **state)
+{
+	const char *answer = service_rig_ask(
+		&rig, GET("/items/a%20b/parts/7?q=1%262&empty=&flag&plus=a+b&q=last"));
+
+	assert_contains(answer, "\"path\":{\"id\":\"a b\",\"part\":\"7\"}");
+	assert_contains(answer, "\"query\":{\"empty\":\"\",\"flag\":\"\",\"plus\":\"a b\","
+				"\"q\":\"last\"}");
+	assert_contains(answer, "\"route\":\"/items/:id/parts/:part\"");
+	assert_contains(answer, "\"method\":\"GET\"");
+	assert_ask(&rig, GET("/items/1/parts/2?a%zz=%4&=x"),
+		   "\"query\":{\"\":\"x\",\"a%zz\":\"%4\"}");
+}
+
+static void headers_that_are_repeated_become_one_list(void **state)
+{
+	const char *answer =
+		service_rig_ask(&rig, "GET /headers HTTP/1.1\r\nHost: a\r\nX-One: 1\r\n"
+				      "Accept: x\r\nx-one: 2\r\nCookie: a=1\r\n"
+				      "Cookie: b=2\r\nX-ONE: 3\r\n\r\n");
+
+	assert_contains(answer, "\"x-one\":\"1, 2, 3\"");
+	assert_contains(answer, "\"cookie\":\"a=1; b=2\"");
+	assert_contains(answer, "\"host\":\"a\"");
+}
+
+static void a_body_is_decoded_before_the_script_sees_it(void **state)
+{
+	const char *answer =
+		service_rig_ask(&rig, POST("/echo", "application/json; charset=utf-8",
+					   "9\r\n{\"a\":[1]}"));
+
+	assert_contains(answer, "\"body\":{\"a\":[1]}");
+	assert_contains(answer, "\"raw\":\"{\\\"a\\\":[1]}\"");
+	assert_ask(&rig, "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
+		   "\"body\":\"nil\"");
+	answer = service_rig_ask(&rig, POST("/echo", "application/json", "5\r\n{\"a\":"));
+	assert_contains(answer, "HTTP/1.1 400 Bad Request\r\n");
+	assert_contains(answer, "\"kind\":\"bad_input\"");
+	assert_contains(answer, "\"trace_id\":\"");
+	answer = service_rig_ask(&rig, POST("/echo", "text/plain", "2\r\n{}"));
+	assert_contains(answer, "HTTP/1.1 415 ");
+}
+
+/* --- failures ---------------------------------------------------------------------- */
+
+static void a_fault_becomes_its_problem_document(void **state)
+{
+	const char *answer = service_rig_ask(&rig, GET("/returned"));
+
+	assert_contains(answer, "HTTP/1.1 402 Payment Required\r\n");
+	assert_contains(answer, "content-type: application/problem+json\r\n");
+	assert_contains(answer, "x-why: because\r\n");
+	assert_contains(answer, "\"kind\":\"refused\",\"detail\":\"no more\"");
+	assert_contains(answer, "\"code\":\"c1\"");
+	assert_contains(answer, "\"errors\":[{\"field\":\"a\",\"message\":\"b\"}]");
+	assert_lacks(answer, "\"headers\"");
+	assert_ask(&rig, GET("/passed"), "\"status\":404,\"kind\":\"missing\"");
+	answer = service_rig_ask(&rig, GET("/raised"));
+	assert_contains(answer, "HTTP/1.1 503 ");
+	assert_contains(answer, "retry-after: 1\r\n");
+}
+
+static void an_error_is_answered_once_and_logged_with_its_traceback(void **state)
+{
+	assert_ask(&rig, GET("/broken"), "HTTP/1.1 500 ");
+	assert_contains(service_rig_log(&rig), "\"exception.stacktrace\":\"stack traceback:");
+	assert_ask(&rig, GET("/nothing"), "the handler returned no value as status");
+	assert_ask(&rig, GET("/status/99"), "the handler returned a bad number as status");
+	assert_ask(&rig, GET("/many"), "HTTP/1.1 200 ");
+}
+
+static void in_production_an_internal_error_keeps_its_detail(void **state)
+{
+	const char *answer = service_rig_ask(&rig, GET("/broken"));
+
+	assert_contains(answer, "\"detail\":\"internal error\"");
+	assert_lacks(answer, "attempt to index");
+	assert_contains(service_rig_log(&rig), "attempt to index");
+}
+
+static void a_handler_has_until_its_deadline(void **state)
+{
+	const char *answer = service_rig_ask(&rig, GET("/slow"));
+
+	assert_contains(answer, "HTTP/1.1 503 ");
+	assert_contains(answer, "\"kind\":\"limit\"");
+}
+
+static void a_script_that_takes_too_much_fails_alone(void **state)
+{
+	for (int i = 0; i < 3; i++) {
+		assert_ask(&rig, GET("/bomb"), "\"status\":503,\"kind\":\"limit\"");
+		assert_ask(&rig, GET("/deep"), "stack overflow");
+		assert_ask(&rig, GET("/"), "HTTP/1.1 200 ");
+	}
+}
+
+static void what_has_no_route_never_reaches_lua(void **state)
+{
+	const char *answer = service_rig_ask(&rig, GET("/nowhere"));
+
+	assert_contains(answer, "HTTP/1.1 404 ");
+	assert_contains(answer, "\"detail\":\"no route matches /nowhere\"");
+	answer = service_rig_ask(&rig, "DELETE /made HTTP/1.1\r\nHost: a\r\n\r\n");
+	assert_contains(answer, "HTTP/1.1 405 ");
+	assert_contains(answer, "allow: POST\r\n");
+	answer = service_rig_ask(&rig, "HEAD / HTTP/1.0\r\n\r\n");
+	assert_contains(answer, "HTTP/1.1 200 ");
+	assert_contains(answer, "Content-Length: 27\r\n");
+}
+
+static void more_tasks_than_allowed_are_refused(void **state)
+{
+	int held[4];
+
+	for (size_t i = 0; i < 4; i++) {
+		held[i] = service_rig_connect(&rig);
+		service_rig_send(held[i], GET("/slow"));
+		while (task_count(rig.rig.vm) <= i)
+			loop_turn(rig.rig.loop, 10);
+	}
+	assert_ask(&rig, GET("/"), "HTTP/1.1 503 ");
+	assert_contains(buf_text(&rig.text), "retry-after: 1\r\n");
+	for (size_t i = 0; i < 4; i++)
+		close(held[i]);
+}
+
+/* --- clients that leave ------------------------------------------------------------ */
+
+static void leave(const char *request)
+{
+	int fd = service_rig_connect(&rig);
+
+	service_rig_send(fd, request);
+	service_rig_turn_until(&rig, one_runs);
+	close(fd);
+}
+
+static void a_client_that_leaves_does_not_stop_its_task(void **state)
+{
+	leave(GET("/nap"));
+	loop_turn(rig.rig.loop, 10);
+	assert_true(one_runs(&rig));
+	service_rig_turn_until(&rig, nothing_runs);
+	assert_contains(service_rig_log(&rig), "\"status\":499,");
+	assert_contains(buf_text(&rig.log), "\"kind\":\"cancelled\"");
+	assert_contains(service_rig_metrics(&rig),
+			"endpoint=\"/nap\",status=\"499\"} 1\n");
+	assert_contains(buf_text(&rig.text), "http_server_active_requests 0\n");
+}
+
+static void what_fails_after_its_client_left_is_still_told(void **state)
+{
+	leave(GET("/nap/broken"));
+	service_rig_turn_until(&rig, nothing_runs);
+	assert_contains(service_rig_log(&rig), "\"status\":499,");
+	assert_contains(buf_text(&rig.log), "\"kind\":\"internal\"");
+	assert_contains(buf_text(&rig.log), "late");
+}
+
+static void requests_still_open_at_the_end_are_told(void **state)
+{
+	int fd = service_rig_connect(&rig);
+	char answer[512] = "";
+
+	service_rig_send(fd, GET("/slow"));
+	service_rig_turn_until(&rig, one_runs);
+	http_server_destroy(rig.server);
+	rig.server = NULL;
+	assert_true(recv(fd, answer, sizeof(answer) - 1, MSG_DONTWAIT) > 0);
+	assert_contains(answer, "HTTP/1.1 503 ");
+	vm_destroy(rig.rig.vm);
+	rig.rig.vm = NULL;
+	assert_contains(service_rig_log(&rig), "\"kind\":\"cancelled\"");
+	close(fd);
+}
+
+/* --- what is told ------------------------------------------------------------------ */
+
+static void a_request_continues_the_trace_of_its_caller(void **state)
+{
+	static const char parent[] = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-"
+				     "b7ad6b7169203331-01\r\n";
+	char request[512];
+
+	snprintf(request, sizeof(request), "GET / HTTP/1.1\r\nHost: a\r\n%s\r\n", parent);
+	service_rig_ask(&rig, request);
+	assert_contains(service_rig_log(&rig),
+			"\"trace_id\":\"0af7651916cd43dd8448eb211c80319c\"");
+	snprintf(request, sizeof(request), "GET / HTTP/1.1\r\nHost: a\r\n%s%s\r\n", parent,
+		 parent);
+	service_rig_ask(&rig, request);
+	assert_lacks(service_rig_log(&rig), "0af7651916cd43dd8448eb211c80319c");
+}
+
+static void requests_are_counted_by_route_and_never_by_path(void **state)
+{
+	const char *text;
+
+	service_rig_ask(&rig, GET("/items/1/parts/2"));
+	service_rig_ask(&rig, GET("/items/3/parts/4"));
+	service_rig_ask(&rig, GET("/a"));
+	service_rig_ask(&rig, GET("/b"));
+	service_rig_ask(&rig, "HEAD / HTTP/1.0\r\n\r\n");
+	service_rig_ask(&rig, "BREW / HTTP/1.1\r\nHost: a\r\n\r\n");
+	text = service_rig_metrics(&rig);
+	assert_contains(text, "http_requests_total{method=\"GET\",endpoint=\"/items/:id/"
+			      "parts/:part\",status=\"200\"} 2\n");
+	assert_contains(text, "{method=\"GET\",endpoint=\"unmatched\",status=\"404\"} 2\n");
+	assert_contains(text, "{method=\"HEAD\",endpoint=\"/\",status=\"200\"} 1\n");
+	assert_contains(text, "{method=\"HTTP\",endpoint=\"/\",status=\"405\"} 1\n");
+	assert_lacks(text, "BREW");
+	assert_contains(text, "task_faults_total{kind=\"missing\"} 3\n");
+}
+
+static void a_route_with_many_statuses_counts_each(void **state)
+{
+	char request[128], line[128];
+	const char *text;
+
+	for (int round = 0; round < 2; round++)
+		for (int status = 400; status < 412; status++) {
+			snprintf(request, sizeof(request),
+				 "GET /status/%d HTTP/1.1\r\nHost: a\r\n\r\n", status);
+			service_rig_ask(&rig, request);
+		}
+	text = service_rig_metrics(&rig);
+	for (int status = 400; status < 412; status++) {
+		snprintf(line, sizeof(line), "endpoint=\"/status/:code\",status=\"%d\"} 2\n",
+			 status);
+		assert_contains(text, line);
+	}
+}
+
+static void what_the_server_refuses_is_counted_and_logged(void **state)
+{
+	handler_refused(rig.handler, SLICE("POST"), 413);
+	handler_refused(rig.handler, SLICE("MADEUP"), 503);
+	assert_contains(service_rig_log(&rig), "\"method\":\"POST\",\"route\":\"unmatched\","
+					       "\"status\":413");
+	assert_contains(service_rig_metrics(&rig),
+			"{method=\"HTTP\",endpoint=\"unmatched\",status=\"503\"} 1\n");
+}
+
+/* --- on purpose -------------------------------------------------------------------- */
+
+static void chaos_can_fail_and_delay_a_request(void **state)
+{
+	struct chaos_effect fail = { .fail = FAULT_broken }, late = { .delay_ms = 30 };
+
+	chaos_arm(&rig.rig.chaos, CHAOS_http_serve, fail, 1);
+	assert_ask(&rig, GET("/"), "\"kind\":\"broken\"");
+	chaos_arm(&rig.rig.chaos, CHAOS_http_serve, late, 1);
+	assert_ask(&rig, GET("/items/x%2Fy/parts/7"), "\"id\":\"x/y\"");
+}
+
+static bool a_line_is_there(struct service_rig *of)
+{
+	return *service_rig_log(of) != 0;
+}
+
+static void a_client_may_leave_while_chaos_holds_its_request(void **state)
+{
+	struct chaos_effect late = { .delay_ms = 60000 };
+	int fd = service_rig_connect(&rig);
+
+	chaos_arm(&rig.rig.chaos, CHAOS_http_serve, late, 1);
+	service_rig_send(fd, GET("/"));
+	loop_turn(rig.rig.loop, 50);
+	loop_turn(rig.rig.loop, 10);
+	close(fd);
+	service_rig_turn_until(&rig, a_line_is_there);
+	assert_contains(buf_text(&rig.log), "\"status\":499,");
+}
+
+int main(void)
+{
+#define CLAIM(name) cmocka_unit_test_setup_teardown(name, open_rig, close_rig)
+#define IN_PRODUCTION(name)                                                              \
+	cmocka_unit_test_setup_teardown(name, open_in_production, close_rig)
+	const struct CMUnitTest claims[] = {
+		CLAIM(a_table_is_answered_as_json),
+		CLAIM(the_script_sees_path_query_and_route),
+		CLAIM(headers_that_are_repeated_become_one_list),
+		CLAIM(a_body_is_decoded_before_the_script_sees_it),
+		CLAIM(a_fault_becomes_its_problem_document),
+		CLAIM(an_error_is_answered_once_and_logged_with_its_traceback),
+		IN_PRODUCTION(in_production_an_internal_error_keeps_its_detail),
+		IN_PRODUCTION(a_handler_has_until_its_deadline),
+		CLAIM(a_script_that_takes_too_much_fails_alone),
+		CLAIM(what_has_no_route_never_reaches_lua),
+		CLAIM(more_tasks_than_allowed_are_refused),
+		CLAIM(a_client_that_leaves_does_not_stop_its_task),
+		CLAIM(what_fails_after_its_client_left_is_still_told),
+		CLAIM(requests_still_open_at_the_end_are_told),
+		CLAIM(a_request_continues_the_trace_of_its_caller),
+		CLAIM(requests_are_counted_by_route_and_never_by_path),
+		CLAIM(a_route_with_many_statuses_counts_each),
+		CLAIM(what_the_server_refuses_is_counted_and_logged),
+		CLAIM(chaos_can_fail_and_delay_a_request),
+		CLAIM(a_client_may_leave_while_chaos_holds_its_request),
+	};
+
+	return cmocka_run_group_tests(claims, NULL, NULL);
+}
