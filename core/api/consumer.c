@@ -32,6 +32,7 @@ struct handling {
 	struct consumer *consumer;
 	struct amqp_delivery *delivery;
 	struct span *span;
+	struct mono began;
 };
 
 static void set_text(lua_State *L, const char *name, struct slice value)
@@ -72,21 +73,30 @@ static void push_message(lua_State *L, void *data)
 	lua_setfield(L, -2, "body");
 }
 
-static void report(const struct handling *handling, const struct fault *why, bool dead)
+/* The line of a message: as a request has one. why NULL: it was handled. */
+static void write_log(const struct handling *handling, const struct fault *why)
 {
 	const struct consumer *consumer = handling->consumer;
+	const struct amqp_delivery *delivery = handling->delivery;
 	struct slice traceback = task_traceback(consumer->vm);
-	struct attr attrs[6] = {
-		attr_text(SLICE("queue"), handling->delivery->queue),
-		attr_text(SLICE("message_id"), handling->delivery->message.message_id),
-		attr_text(SLICE("kind"), slice_text(fault_name(why->kind))),
-		attr_text(SLICE("error"), slice_text(why->detail)),
-		attr_bool(SLICE("dead_lettered"), dead),
-		attr_text(SLICE("exception.stacktrace"), traceback),
-	};
+	struct attr attrs[8];
+	size_t count = 0;
 
-	log_write(loop_observer(consumer->loop)->log, LOG_error, span_context(handling->span),
-		  SLICE("message failed"), attrs, traceback.size ? 6 : 5);
+	attrs[count++] = attr_text(SLICE("queue"), delivery->queue);
+	attrs[count++] = attr_text(SLICE("routing_key"), delivery->message.routing_key);
+	attrs[count++] = attr_text(SLICE("message_id"), delivery->message.message_id);
+	attrs[count++] = attr_double(SLICE("duration_s"),
+				     mono_seconds(handling->began, clock_mono()));
+	if (why) {
+		attrs[count++] = attr_text(SLICE("kind"), slice_text(fault_name(why->kind)));
+		attrs[count++] = attr_text(SLICE("error"), slice_text(why->detail));
+		attrs[count++] = attr_bool(SLICE("dead_lettered"),
+					   why->kind == FAULT_bad_input);
+	}
+	if (traceback.size)
+		attrs[count++] = attr_text(SLICE("exception.stacktrace"), traceback);
+	log_write(loop_observer(consumer->loop)->log, why ? LOG_error : LOG_info,
+		  span_context(handling->span), SLICE("message"), attrs, count);
 }
 
 static void settle(struct handling *handling, const struct fault *why)
@@ -113,9 +123,9 @@ static void on_done(void *context, lua_State *L, const struct fault *why)
 {
 	struct handling *handling = context;
 
+	if (!why || why->kind != FAULT_cancelled)
+		write_log(handling, why);
 	if (why) {
-		if (why->kind != FAULT_cancelled)
-			report(handling, why, why->kind == FAULT_bad_input);
 		count_fault(handling->consumer, why);
 		span_fail(handling->span, slice_text(fault_name(why->kind)),
 			  slice_text(why->detail));
@@ -186,8 +196,10 @@ void consumer_deliver(void *context, struct amqp_delivery *delivery)
 
 	handling->consumer = consumer;
 	handling->delivery = delivery;
+	handling->began = clock_mono();
 	handling->span = begin_span(consumer, delivery);
 	task.trace = span_context(handling->span);
+	task.span = handling->span;
 	task_start(consumer->vm, &task);
 }
 

@@ -120,6 +120,7 @@ static void run(struct serving *serving)
 		.deadline = mono_after_ms(loop_now(handler->config.loop),
 					  handler->config.task_timeout_ms),
 		.trace = request_record_trace(&serving->record),
+		.span = serving->record.span,
 		.done = on_task_done,
 		.context = serving,
 	};
@@ -293,9 +294,10 @@ void handler_record(struct handler *handler, struct slice method, struct slice e
 			     mono_seconds(began, clock_mono()));
 }
 
-void handler_refused(struct handler *handler, struct slice method, int status)
+void handler_refused(struct handler *handler, struct slice method, const struct fault *why,
+		     char trace_id[33])
 {
-	request_record_refused(handler->observer, method, status);
+	request_record_refused(handler->observer, method, why, trace_id);
 }
 
 /* --- life ------------------------------------------------------------------------------ */

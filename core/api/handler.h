@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/slice.h"
 
+struct fault;
 struct handler;
 struct http_request;
 struct loop;
@@ -45,7 +46,9 @@ void handler_serve(void *context, struct http_request *request);
 void handler_record(struct handler *handler, struct slice method, struct slice endpoint,
 		    int status, struct mono began);
 
-/* Counts and logs a request that the server refused by itself. */
-void handler_refused(struct handler *handler, struct slice method, int status);
+/* An http_refused_fn, but for its context: counts, logs and traces a request that the server
+ * refuses by itself. */
+void handler_refused(struct handler *handler, struct slice method, const struct fault *why,
+		     char trace_id[33]);
 
 #endif

@@ -115,6 +115,7 @@ static void job_run(void *context)
 			       slice_of(name, (size_t)size), NULL);
 	job->began = clock_mono();
 	task.trace = span_context(job->span);
+	task.span = job->span;
 	task_start(job->runner->vm, &task);
 }
 

@@ -231,17 +231,19 @@ void request_record_end(struct request_record *record, const struct observer *ob
 	end_span(record, status, why);
 }
 
-void request_record_refused(const struct observer *observer, struct slice method, int status)
+void request_record_refused(const struct observer *observer, struct slice method,
+			    const struct fault *why, char trace_id[33])
 {
-	struct attr attrs[3];
+	struct request_record record = { .method = label_of_method(method),
+					 .endpoint = REQUEST_UNMATCHED,
+					 .began = clock_mono() };
 
-	method = label_of_method(method);
-	attrs[0] = attr_text(SLICE("method"), method);
-	attrs[1] = attr_text(SLICE("route"), REQUEST_UNMATCHED);
-	attrs[2] = attr_integer(SLICE("status"), status);
-	series_observe(find_series(observer, method, REQUEST_UNMATCHED, status), 0);
-	log_write(observer->log, status >= 500 ? LOG_error : LOG_info, NULL,
-		  SLICE("request"), attrs, 3);
+	record.span = span_start(observer->tracer, SPAN_server, record.method, NULL);
+	span_attr(record.span, attr_text(SLICE("http.request.method"), record.method));
+	span_attr(record.span, attr_text(SLICE("url.scheme"), SLICE("http")));
+	request_record_trace_id(&record, trace_id);
+	request_record_end(&record, observer, fault_status(why), why, (struct slice){ 0 });
+	request_record_finish(&record);
 }
 
 void request_record_finish(struct request_record *record)

@@ -51,8 +51,8 @@ struct slice request_record_trace_id(const struct request_record *record, char t
 void request_record_count(const struct observer *observer, struct slice method,
 			  struct slice endpoint, int status, double seconds);
 
-/* A request that the server refused by itself: counts and logs it. */
+/* A request that the server refuses by itself: counts, logs and traces it; gives its trace. */
 void request_record_refused(const struct observer *observer, struct slice method,
-			    int status);
+			    const struct fault *why, char trace_id[33]);
 
 #endif

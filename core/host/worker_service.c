@@ -78,11 +78,12 @@ static void on_request(void *context, struct http_request *request)
 }
 
 /* Answered by the server itself: a body too large, too many requests. */
-static void on_refused(void *context, struct slice method, int status)
+static void on_refused(void *context, struct slice method, const struct fault *why,
+		       char trace_id[33])
 {
 	struct worker_service *worker = context;
 
-	handler_refused(worker->handler, method, status);
+	handler_refused(worker->handler, method, why, trace_id);
 }
 
 static void make_sockets(struct worker_service *worker)

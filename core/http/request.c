@@ -257,11 +257,12 @@ static void request_refuse_slow(struct http_request *request, const struct fault
 {
 	const struct http_server_config *config = &request->server->config;
 	struct http_header retry = { SLICE("retry-after"), SLICE("1") };
+	char trace_id[33] = "";
 
 	if (config->refused)
-		config->refused(config->context, http_request_method(request),
-				fault_status(why));
-	http_respond_fault(request, why, SLICE(""), &retry, why->kind == FAULT_limit);
+		config->refused(config->context, http_request_method(request), why, trace_id);
+	http_respond_fault(request, why, slice_text(trace_id), &retry,
+			   why->kind == FAULT_limit);
 }
 
 /* --- what a handler may ask -------------------------------------------------------- */

@@ -67,13 +67,19 @@ static void refusal_set_up(h2o_filter_t *self, h2o_req_t *h2o, h2o_ostream_t **s
 	struct refusal_stream *stream;
 	struct buf text = { 0 };
 	struct fault why;
+	char trace_id[33] = "";
 
 	if (server->own_answer) {
 		h2o_setup_next_ostream(h2o, slot);
 		return;
 	}
 	refusal_explain(server, h2o, &why);
-	server_problem_write(&text, &why, SLICE(""));
+	if (server->config.refused)
+		server->config.refused(
+			server->config.context,
+			slice_of(h2o->input.method.base, h2o->input.method.len), &why,
+			trace_id);
+	server_problem_write(&text, &why, slice_text(trace_id));
 	stream = (struct refusal_stream *)h2o_add_ostream(h2o, sizeof(*stream), slot);
 	stream->super.do_send = refusal_send;
 	stream->text = h2o_strdup(&h2o->pool, text.at, text.size);
@@ -83,11 +89,6 @@ static void refusal_set_up(h2o_filter_t *self, h2o_req_t *h2o, h2o_ostream_t **s
 		       H2O_STRLIT("application/problem+json"), 1);
 	if (h2o->version < 0x200 && !h2o->http1_is_persistent)
 		server_connection_linger(server_connection_of(h2o));
-	if (server->config.refused)
-		server->config.refused(
-			server->config.context,
-			slice_of(h2o->input.method.base, h2o->input.method.len),
-			h2o->res.status);
 	h2o_setup_next_ostream(h2o, &stream->super.next);
 }
 

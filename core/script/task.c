@@ -42,6 +42,7 @@ struct task {
 	struct timer nap;
 	enum fault_kind nap_fail; /* what the nap raises */
 	const struct trace_context *trace;
+	struct span *span;
 	struct span_stack spans;
 	struct list leftovers;
 	task_done_fn *done;
@@ -57,6 +58,8 @@ struct task_table {
 	struct list free;
 	struct list ready;
 	struct deferred run;
+	struct mono turn; /* of which runs tells */
+	unsigned runs;
 	struct timer run_on; /* what one turn left */
 	struct task *running;
 	uint64_t waits; /* numbers given so far */
@@ -77,6 +80,7 @@ static const char wrap_source[] =
 	"return function(wait) return function(...) return pass(wait(...)) end end\n";
 
 static void run_ready(void *context);
+static void run_more(void *context);
 
 /* --- slots and coroutines -------------------------------------------------------------- */
 
@@ -298,11 +302,16 @@ static void give_up(struct task *task)
 static void run_ready(void *context)
 {
 	struct task_table *table = context;
+	struct mono now = loop_now(table->loop);
 	struct list *member;
 
-	for (int i = 0; i < RUNS_PER_TURN && (member = list_take(&table->ready)); i++) {
+	if (now.ns != table->turn.ns)
+		table->runs = 0;
+	table->turn = now;
+	while (table->runs < RUNS_PER_TURN && (member = list_take(&table->ready))) {
 		struct task *task = list_of(member, struct task, member);
 
+		table->runs++;
 		if (task->failed)
 			finish_as(task, OUTCOME_refused);
 		else if (task->late > TASK_LATE_WAITS_MAX)
@@ -312,9 +321,17 @@ static void run_ready(void *context)
 	}
 	if (!list_empty(&table->ready)) {
 		loop_undefer(&table->run);
-		timer_start(table->loop, &table->run_on, loop_now(table->loop), run_ready,
-			    table);
+		timer_start(table->loop, &table->run_on, now, run_more, table);
 	}
+}
+
+/* The next turn, even if the clock stands still. */
+static void run_more(void *context)
+{
+	struct task_table *table = context;
+
+	table->runs = 0;
+	run_ready(table);
 }
 
 /* --- starting and waking --------------------------------------------------------------- */
@@ -356,6 +373,7 @@ void task_start(struct vm *vm, const struct task_config *config)
 	task->deadline = config->deadline;
 	task->late = 0;
 	task->trace = config->trace;
+	task->span = config->span;
 	task->done = config->done;
 	task->context = config->context;
 	task->failed = !push_values(task, config->push, config->data);
@@ -496,7 +514,9 @@ const struct trace_context *task_trace(lua_State *L)
 
 struct span *task_span(lua_State *L)
 {
-	return span_stack_top(&running_task(L)->spans);
+	struct task *task = running_task(L);
+
+	return task->spans.depth ? span_stack_top(&task->spans) : task->span;
 }
 
 void task_leftover_add(lua_State *L, struct task_leftover *leftover,

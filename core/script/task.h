@@ -63,6 +63,7 @@ struct task_config {
 	void *data; /* for push, which runs inside task_start */
 	struct mono deadline;
 	const struct trace_context *trace; /* borrowed until done; NULL: untraced */
+	struct span *span; /* whose attributes the script may set, or NULL; borrowed until done */
 	task_done_fn *done;
 	void *context;
 };
@@ -105,7 +106,7 @@ struct mono task_deadline_within(lua_State *L, int64_t timeout_ms);
 /* The current span's context; NULL when untraced. Borrowed until the task runs on. */
 const struct trace_context *task_trace(lua_State *L);
 
-/* Innermost span begun by task_span_begin, or NULL. */
+/* The innermost span begun by task_span_begin; without one, that of the task; or NULL. */
 struct span *task_span(lua_State *L);
 
 /* A nested current span. begin gives its depth and raises beyond TASK_SPANS_MAX; adopt makes a

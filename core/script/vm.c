@@ -16,6 +16,9 @@ const char vm_fault_key[] = "fault";
 /* Collecting again is worth it only when this much was allocated since the last time. */
 #define COLLECT_STEP_DIVISOR 8
 
+/* What scripts may use of the thread's stack by having C call Lua call C. */
+#define STACK_MAX (1u << 20)
+
 /* How often a VM that is over its limit is collected to make room. */
 #define ROOM_MS 100
 
@@ -32,6 +35,8 @@ struct vm {
 	struct mono room_again; /* before that vm_has_room does not collect */
 	bool enforcing;
 	bool refused; /* since the last full collection */
+	unsigned entries; /* of the host into Lua, inside one another */
+	const char *stack; /* where the outermost one is on the thread's stack */
 	int trampoline; /* registry reference of call_trampoline */
 };
 
@@ -57,7 +62,36 @@ static void *vm_alloc(void *context, void *block, size_t old_size, size_t new_si
 	return moved;
 }
 
-/* --- protected calls from the host ------------------------------------------------------ */
+/* --- entering Lua ---------------------------------------------------------------------- */
+
+static void enter(struct vm *vm, const char *stack)
+{
+	if (vm->entries++ == 0)
+		vm->stack = stack;
+}
+
+static void leave(struct vm *vm)
+{
+	vm->entries--;
+}
+
+bool vm_stack_left(const struct vm *vm)
+{
+	const char *here = __builtin_frame_address(0);
+	size_t used = here < vm->stack ? (size_t)(vm->stack - here) :
+					 (size_t)(here - vm->stack);
+
+	return used < STACK_MAX;
+}
+
+void vm_enforce(struct vm *vm, bool on)
+{
+	if (on)
+		enter(vm, __builtin_frame_address(0));
+	else
+		leave(vm);
+	vm->enforcing = on;
+}
 
 struct call {
 	lua_CFunction fn;
@@ -87,19 +121,23 @@ int vm_call(struct vm *vm, lua_CFunction fn, void *data, struct fault *why)
 	lua_State *L = vm->main;
 	struct call call = { fn, data };
 	int top = lua_gettop(L);
+	int status;
 
 	check(!vm->enforcing);
 	check(lua_checkstack(L, 4));
 	lua_rawgeti(L, LUA_REGISTRYINDEX, vm->trampoline);
 	lua_pushlightuserdata(L, &call);
-	if (lua_pcall(L, 1, LUA_MULTRET, 0) != 0) {
+	enter(vm, __builtin_frame_address(0));
+	status = lua_pcall(L, 1, LUA_MULTRET, 0);
+	leave(vm);
+	if (status != 0) {
 		vm_read_fault(L, -1, why);
 		return -1;
 	}
 	return lua_gettop(L) - top;
 }
 
-/* --- faults ------------------------------------------------------------------------------- */
+/* --- faults ---------------------------------------------------------------------------- */
 
 void vm_push_fault(lua_State *L, const struct fault *why)
 {
@@ -172,7 +210,7 @@ static int fault_to_text(lua_State *L)
 	return 1;
 }
 
-/* --- life ---------------------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------------ */
 
 static int open_all(lua_State *L)
 {
@@ -276,11 +314,6 @@ bool vm_host_begin(struct vm *vm)
 void vm_host_end(struct vm *vm, bool before)
 {
 	vm->enforcing = before;
-}
-
-void vm_enforce(struct vm *vm, bool on)
-{
-	vm->enforcing = on;
 }
 
 /* --- collecting ------------------------------------------------------------------------ */

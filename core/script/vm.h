@@ -66,6 +66,10 @@ int vm_call(struct vm *vm, lua_CFunction fn, void *data, struct fault *why);
 /* The data given to vm_call, inside fn: argument 1, which it removes from the stack. */
 void *vm_call_data(lua_State *L);
 
+/* Inside a C function that calls back into Lua: whether little enough of the thread's stack is in
+ * use that it may do so once more. */
+bool vm_stack_left(const struct vm *vm);
+
 /* Inside a binding: memory is not refused between the two, so what lies between cannot raise for
  * want of it. Gives what vm_host_end wants back. */
 bool vm_host_begin(struct vm *vm);

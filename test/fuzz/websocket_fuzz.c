@@ -6,12 +6,12 @@
  * sent. The client closes its half in the end; the server must then be without
  * connections, and every websocket closed once.
  *
- *     clang -g -fsanitize=fuzzer,address,undefined -D_GNU_SOURCE -DH2O_USE_LIBUV=0 -Icore
- * \
- *         -o websocket_fuzz test/fuzz/websocket_fuzz.c core/http/re*.c
- * core/http/server*.c \
- *         core/http/websocket.c core/loop/[a-z]*.c core/watch/[a-z]*.c core/base/[a-z]*.c
- * \ -lh2o-evloop -lwslay -lssl -lcrypto -lz -lm -lpthread
+ *     clang -g -fsanitize=fuzzer,address,undefined -D_GNU_SOURCE -DH2O_USE_LIBUV=0 \
+ *         -Icore -o websocket_fuzz test/fuzz/websocket_fuzz.c core/http/re*.c \
+ *         core/http/server*.c core/http/websocket.c core/loop/[a-z]*.c \
+ *         core/watch/[a-z]*.c core/base/[a-z]*.c \
+ *         -lh2o-evloop -lwslay -lssl -lcrypto -lz -lm -lpthread
+ *     ./websocket_fuzz -detect_leaks=0 -max_len=512 -max_total_time=60
  */
 #include "base/check.h"
 #include "http/request.h"

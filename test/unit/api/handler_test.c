@@ -327,10 +327,16 @@ static void a_route_with_many_statuses_counts_each(void **state)
 
 static void what_the_server_refuses_is_counted_and_logged(void **state)
 {
-	handler_refused(rig.handler, SLICE("POST"), 413);
-	handler_refused(rig.handler, SLICE("MADEUP"), 503);
-	assert_contains(service_rig_log(&rig), "\"method\":\"POST\",\"route\":\"unmatched\","
-					       "\"status\":413");
+	char log_part[64], id[33] = "";
+	struct fault why;
+
+	fault_set_status(&why, FAULT_bad_input, 413, "too large");
+	handler_refused(rig.handler, SLICE("POST"), &why, id);
+	assert_int_equal(strlen(id), 32);
+	snprintf(log_part, sizeof(log_part), "\"trace_id\":\"%s\"", id);
+	assert_contains(service_rig_log(&rig), log_part);
+	fault_set_status(&why, FAULT_limit, 503, "too many");
+	handler_refused(rig.handler, SLICE("MADEUP"), &why, id);
 	assert_contains(service_rig_metrics(&rig),
 			"{method=\"HTTP\",endpoint=\"unmatched\",status=\"503\"} 1\n");
 }

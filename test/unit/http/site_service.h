@@ -155,9 +155,10 @@ static inline void serve(void *context, struct http_request *request)
 	}
 }
 
-static inline void on_refused(void *context, struct slice method, int status)
+static inline void on_refused(void *context, struct slice method, const struct fault *why,
+			      char trace_id[33])
 {
-	((struct service *)context)->refused = status;
+	((struct service *)context)->refused = fault_status(why);
 }
 
 static inline void service_open(struct service *service,

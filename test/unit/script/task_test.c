@@ -18,6 +18,8 @@
 
 #define MEMORY_MAX (8u << 20)
 
+#define TEXT_OF(size, unit) "string.rep(i .. '" unit "', " #size ")"
+
 struct fixture {
 	struct metrics *metrics;
 	struct log_hub *logs;
@@ -32,7 +34,7 @@ struct fixture {
 	char result[256];
 };
 
-
+static int l_again(lua_State *L);
 static int l_pause(lua_State *L);
 
 static int install(lua_State *L)
@@ -42,6 +44,9 @@ static int install(lua_State *L)
 	lua_pushcfunction(L, l_pause);
 	task_wrap_wait(L);
 	lua_setfield(L, -2, "pause");
+	lua_pushcfunction(L, l_again);
+	task_wrap_wait(L);
+	lua_setfield(L, -2, "again");
 	loader_provide(L, "native.pause");
 	return 0;
 }
@@ -84,7 +89,7 @@ static int teardown(void **state)
 	return 0;
 }
 
-/* --- a binding that waits ------------------------------------------------------------------------ */
+/* --- bindings that wait ---------------------------------------------------------------- */
 
 struct pause {
 	struct timer timer;
@@ -127,7 +132,31 @@ static int l_pause(lua_State *L)
 	return task_suspend(L);
 }
 
-/* --- running a script as a task -------------------------------------------------------------------- */
+struct again {
+	struct deferred deferred;
+	struct task_wait wait;
+};
+
+static void on_again(void *context)
+{
+	struct again *again = context;
+
+	task_wake(again->wait, NULL, NULL);
+	free(again);
+}
+
+/* again() -> : later in the same turn */
+static int l_again(lua_State *L)
+{
+	struct task_wait wait = task_wait(L);
+	struct again *again = mem_zeroed(1, sizeof(*again));
+
+	again->wait = wait;
+	loop_defer(vm_loop(vm_of(L)), &again->deferred, on_again, again);
+	return task_suspend(L);
+}
+
+/* --- running a script as a task -------------------------------------------------------- */
 
 static void write_file(struct fixture *f, const char *name, const char *source)
 {
@@ -248,13 +277,124 @@ static void a_deadline_ends_a_wait(void **state)
 {
 	struct fixture *f = *state;
 
-	start(f, "require('native.pause').pause(60000)", 20);
+	start(f, "require('native.pause').pause(100)", 20);
 	for (int i = 0; i < 1000 && f->ended == 0; i++)
 		loop_turn(f->loop, 10);
 	assert_int_equal(f->ended, 1);
 	assert_int_equal(f->why.kind, FAULT_limit);
 	assert_int_equal(fault_status(&f->why), 503);
 	assert_int_equal(task_count(f->vm), 0);
+	run(f, "require('native.pause').pause(150)"); /* the late wake does nothing */
+}
+
+static void a_script_that_goes_on_past_its_deadline_is_ended(void **state)
+{
+	static const char *const stubborn[] = {
+		"local pause = require('native.pause').pause\n"
+		"while true do pcall(pause, 30) end",
+		"local again = require('native.pause').again\n"
+		"while true do pcall(again) end",
+	};
+	struct fixture *f = *state;
+
+	for (int i = 0; i < 2; i++) {
+		f->ended = 0;
+		start(f, stubborn[i], 20);
+		for (int turn = 0; turn < 5000 && !f->ended; turn++)
+			loop_turn(f->loop, 10);
+		assert_int_equal(f->ended, 1);
+		assert_int_equal(f->why.kind, FAULT_limit);
+	}
+	run(f, "require('native.pause').pause(100)"); /* until the pauses are over */
+}
+
+static void a_script_that_never_stops_waking_leaves_the_loop_its_turns(void **state)
+{
+	struct fixture *f = *state;
+
+	start(f, "local again = require('native.pause').again while true do again() end",
+	      60000);
+	for (int turn = 0; turn < 10; turn++)
+		loop_turn(f->loop, 0);
+	assert_int_equal(task_count(f->vm), 1);
+	assert_result(f, "return 'another'", "another");
+}
+
+static void a_wait_where_none_is_possible_is_an_error(void **state)
+{
+	struct fixture *f = *state;
+
+	write_file(f, "waits.lua", "require('native.pause').pause(1) return {}");
+	assert_fault(f, "table.sort({3, 1, 2}, function() require('native.pause').pause(1) end)",
+		     FAULT_internal, "nothing can wait inside");
+	assert_fault(f, "return (('x'):gsub('x', require('native.pause').again))", FAULT_internal,
+		     "nothing can wait inside");
+	assert_fault(f, "require 'waits'", FAULT_internal, "nothing can wait inside");
+	assert_result(f, "require('native.pause').pause(1) return 'fine'", "fine");
+}
+
+static void a_stack_overflow_fails_its_task_only(void **state)
+{
+	static const char *const deep[] = {
+		"local function f() return 1 + f() end return f()",
+		"local function f() local ok, why = pcall(f) error(why) end f()",
+		"local t = setmetatable({}, {}) getmetatable(t).__index = function(t, k)\n"
+		"  return t[k .. 'x'] end return t.a",
+		"local function f(s) return (s:gsub('.', f)) end return f('x')",
+		"local function f(a) return xpcall(f, f, a) end return f(1)",
+		"local function f() error(setmetatable({}, {__tostring = f})) end f()",
+		"local function f(...) return f(1, ...) end return f()",
+		"return (function(...) return select('#', ...) end)(unpack({}, 1, 1e6))",
+	};
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < sizeof(deep) / sizeof(*deep); i++)
+		for (int round = 0; round < 3; round++) {
+			run(f, deep[i]);
+			assert_result(f, "return 'alive'", "alive");
+		}
+	assert_fault(f, deep[0], FAULT_internal, "stack overflow");
+}
+
+static void further_results_are_dropped(void **state)
+{
+	assert_result(*state, "return 'first', unpack({}, 1, 7900)", "first");
+	assert_result(*state, "return 'again'", "again");
+}
+
+static void memory_that_was_given_up_is_there_for_others(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_result(f,
+		      "local t = {} for i = 1, 72 do t[i] = " TEXT_OF(33000, "x")
+		      " end\n"
+		      "require('native.pause').pause(1) t = nil return 'done'",
+		      "done");
+	for (int round = 0; round < 5; round++) {
+		run(f, "local t = {} for i = 1, 60 do t[i] = " TEXT_OF(20000, "y")
+		       " end return 'enough'");
+		if (round > 0) /* the first may be the one that is refused */
+			assert_string_equal(f->result, "enough");
+	}
+}
+
+static void a_machine_over_its_limit_has_no_room_until_it_is_collected(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_true(vm_has_room(f->vm));
+	for (int i = 0; i < 100; i++) {
+		lua_pushlstring(vm_main(f->vm), f->folder, sizeof(f->folder));
+		lua_newuserdata(vm_main(f->vm), 100000);
+	}
+	assert_true(vm_memory_used(f->vm) > MEMORY_MAX);
+	assert_false(vm_has_room(f->vm));
+	lua_settop(vm_main(f->vm), 0);
+	assert_false(vm_has_room(f->vm)); /* not so soon again */
+	for (int i = 0; i < 100 && !vm_has_room(f->vm); i++)
+		loop_turn(f->loop, 10);
+	assert_true(vm_has_room(f->vm));
 }
 
 static void memory_bombs_end_with_limit_and_the_machine_lives(void **state)
@@ -364,6 +504,13 @@ int main(void)
 		CLAIM(a_failed_wait_raises_a_fault_the_script_can_catch),
 		CLAIM(an_error_is_an_internal_fault_with_its_line),
 		CLAIM(a_deadline_ends_a_wait),
+		CLAIM(a_script_that_goes_on_past_its_deadline_is_ended),
+		CLAIM(a_script_that_never_stops_waking_leaves_the_loop_its_turns),
+		CLAIM(a_wait_where_none_is_possible_is_an_error),
+		CLAIM(a_stack_overflow_fails_its_task_only),
+		CLAIM(further_results_are_dropped),
+		CLAIM(memory_that_was_given_up_is_there_for_others),
+		CLAIM(a_machine_over_its_limit_has_no_room_until_it_is_collected),
 		CLAIM(memory_bombs_end_with_limit_and_the_machine_lives),
 		CLAIM(a_script_sees_only_what_is_allowed),
 		CLAIM(builtins_cannot_be_changed),
