@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /* api.h -- what a script can call: the native modules, and what they work with.
  *
- * A module is one file lua_<module>.c with one exported function, api_open_<module>, that pushes
- * its table. api.c holds the sorted list. lib/<module>.lua gives names, options and defaults.
+ * A module is one file lua_<module>.c with one exported function, api_open_<module>, that
+ * pushes its table. api.c holds the sorted list. lib/<module>.lua gives names, options
+ * and defaults.
  *
- * In a module: above each l_* one line in Lua terms, arguments -> results; at the foot two
- * luaL_Reg arrays, `calls` and `waits` (bindings that end in task_suspend), for api_module.
+ * In a module: above each l_* one line in Lua terms, arguments -> results; at the foot
+ * two luaL_Reg arrays, `calls` and `waits` (bindings that end in task_suspend), for
+ * api_module.
  */
 #ifndef API_API_H
 #define API_API_H
 
 #include "base/fault.h"
 
-#include <lua.h>
-#include <lauxlib.h>
+struct lua_State;
+struct luaL_Reg;
 
 struct amqp;
 struct helper;
@@ -27,8 +29,9 @@ struct stock;
 struct tracer;
 struct vm;
 
-/* What the scripts of one worker can reach; all borrowed for the life of the VM. NULL: the service has none, and the
- * module's functions raise `unavailable` saying which setting is missing. */
+/* What the scripts of one worker can reach; all borrowed for the life of the VM. NULL:
+ * the service has none, and the module's functions raise `unavailable` saying which
+ * setting is missing. */
 struct api {
 	struct loop *loop;
 	struct vm *vm;
@@ -40,58 +43,57 @@ struct api {
 	struct http_client *http;
 	struct stock *stock;
 	struct socket_hub *sockets;
-	void (*wake_job)(void *context, struct slice name); /* any worker: run the job soon */
+	void (*wake_job)(void *context,
+			 struct slice name); /* any worker: run the job soon */
 	void *wake_job_context;
-	void (*push_setting)(lua_State *L, void *context, struct slice name); /* native.conf; pushes one value */
+	void (*push_setting)(struct lua_State *L, void *context,
+			     struct slice name); /* native.conf; pushes one value */
 	void *push_setting_context;
 };
 
 /* Provides native.* to the VM. Protected, in host mode. */
-void api_open(lua_State *L, const struct api *api);
+void api_open(struct lua_State *L, const struct api *api);
 
 /* Provides native.test: only where tests run. */
-void api_open_testing(lua_State *L, const struct api *api);
+void api_open_testing(struct lua_State *L, const struct api *api);
 
-/* Pushes a module table of these functions, each with api as its first upvalue; either may be NULL. */
-void api_module(lua_State *L, const struct api *api, const luaL_Reg *calls,
-		const luaL_Reg *waits);
+/* Pushes a module table of these functions, each with api as its first upvalue; either
+ * may be NULL. */
+void api_module(struct lua_State *L, const struct api *api, const struct luaL_Reg *calls,
+		const struct luaL_Reg *waits);
 
 /* Inside a binding: the upvalue. */
-const struct api *api_of(lua_State *L);
+const struct api *api_of(struct lua_State *L);
 
 /* Raises `unavailable`: "this service has no <what>; set <setting>". */
-int api_absent(lua_State *L, const char *what, const char *setting);
+int api_absent(struct lua_State *L, const char *what, const char *setting);
 
 /* Pushes nil and the fault: `return api_failed(L, why)`. */
-int api_failed(lua_State *L, const struct fault *why);
+int api_failed(struct lua_State *L, const struct fault *why);
 
-static inline struct slice api_check_slice(lua_State *L, int index)
-{
-	struct slice s;
-
-	s.at = luaL_checklstring(L, index, &s.size);
-	return s;
-}
+/* The text at index; raises when it is none. Borrows the stack. */
+struct slice api_check_slice(struct lua_State *L, int index);
 
 /* The modules, each in lua_<module>.c: push the module's table. */
-void api_open_amqp(lua_State *L, const struct api *api);
-void api_open_clock(lua_State *L, const struct api *api);
-void api_open_conf(lua_State *L, const struct api *api);
-void api_open_crypto(lua_State *L, const struct api *api);
-void api_open_db(lua_State *L, const struct api *api);
-void api_open_fault(lua_State *L, const struct api *api);
-void api_open_http(lua_State *L, const struct api *api);
-void api_open_job(lua_State *L, const struct api *api);
-void api_open_json(lua_State *L, const struct api *api);
-void api_open_log(lua_State *L, const struct api *api);
-void api_open_metrics(lua_State *L, const struct api *api);
-void api_open_password(lua_State *L, const struct api *api);
-void api_open_random(lua_State *L, const struct api *api);
-void api_open_redis(lua_State *L, const struct api *api);
-void api_open_stock(lua_State *L, const struct api *api);
-void api_open_task(lua_State *L, const struct api *api);
-void api_open_test(lua_State *L, const struct api *api); /* by api_open_testing only */
-void api_open_trace(lua_State *L, const struct api *api);
-void api_open_ws(lua_State *L, const struct api *api);
+void api_open_amqp(struct lua_State *L, const struct api *api);
+void api_open_clock(struct lua_State *L, const struct api *api);
+void api_open_conf(struct lua_State *L, const struct api *api);
+void api_open_crypto(struct lua_State *L, const struct api *api);
+void api_open_db(struct lua_State *L, const struct api *api);
+void api_open_fault(struct lua_State *L, const struct api *api);
+void api_open_http(struct lua_State *L, const struct api *api);
+void api_open_job(struct lua_State *L, const struct api *api);
+void api_open_json(struct lua_State *L, const struct api *api);
+void api_open_log(struct lua_State *L, const struct api *api);
+void api_open_metrics(struct lua_State *L, const struct api *api);
+void api_open_password(struct lua_State *L, const struct api *api);
+void api_open_random(struct lua_State *L, const struct api *api);
+void api_open_redis(struct lua_State *L, const struct api *api);
+void api_open_stock(struct lua_State *L, const struct api *api);
+void api_open_task(struct lua_State *L, const struct api *api);
+void api_open_test(struct lua_State *L,
+		   const struct api *api); /* by api_open_testing only */
+void api_open_trace(struct lua_State *L, const struct api *api);
+void api_open_ws(struct lua_State *L, const struct api *api);
 
 #endif

@@ -5,6 +5,8 @@
 #include "script/task.h"
 #include "script/vm.h"
 
+#include <lauxlib.h>
+
 static void add_functions(lua_State *L, const struct api *api, const luaL_Reg *functions,
 			  bool wait)
 {
@@ -34,7 +36,8 @@ int api_absent(lua_State *L, const char *what, const char *setting)
 {
 	struct fault why;
 
-	fault_set(&why, FAULT_unavailable, "this service has no %s: set %s", what, setting);
+	fault_set(&why, FAULT_unavailable, "this service has no %s: set %s", what,
+		  setting);
 	vm_push_fault(L, &why);
 	return lua_error(L);
 }
@@ -44,4 +47,12 @@ int api_failed(lua_State *L, const struct fault *why)
 	lua_pushnil(L);
 	vm_push_fault(L, why);
 	return 2;
+}
+
+struct slice api_check_slice(lua_State *L, int index)
+{
+	struct slice s;
+
+	s.at = luaL_checklstring(L, index, &s.size);
+	return s;
 }

@@ -59,7 +59,8 @@ static void push_message(lua_State *L, void *data)
 	lua_setfield(L, -2, "redelivered");
 	lua_createtable(L, 0, (int)message->header_count);
 	for (size_t i = 0; i < message->header_count; i++) {
-		lua_pushlstring(L, message->headers[i].name.at, message->headers[i].name.size);
+		lua_pushlstring(L, message->headers[i].name.at,
+				message->headers[i].name.size);
 		lua_pushlstring(L, message->headers[i].value.at,
 				message->headers[i].value.size);
 		lua_rawset(L, -3);
@@ -88,10 +89,11 @@ static void write_log(const struct handling *handling, const struct fault *why)
 	attrs[count++] = attr_double(SLICE("duration_s"),
 				     mono_seconds(handling->began, clock_mono()));
 	if (why) {
-		attrs[count++] = attr_text(SLICE("kind"), slice_text(fault_name(why->kind)));
+		attrs[count++] =
+			attr_text(SLICE("kind"), slice_text(fault_name(why->kind)));
 		attrs[count++] = attr_text(SLICE("error"), slice_text(why->detail));
-		attrs[count++] = attr_bool(SLICE("dead_lettered"),
-					   why->kind == FAULT_bad_input);
+		attrs[count++] =
+			attr_bool(SLICE("dead_lettered"), why->kind == FAULT_bad_input);
 	}
 	if (traceback.size)
 		attrs[count++] = attr_text(SLICE("exception.stacktrace"), traceback);
@@ -103,10 +105,11 @@ static void settle(struct handling *handling, const struct fault *why)
 {
 	struct amqp_delivery *delivery = handling->delivery;
 	unsigned attempts = delivery->delivery_count;
-	int delay_ms = RETRY_MS << (attempts < RETRY_DOUBLINGS ? attempts : RETRY_DOUBLINGS);
-	enum amqp_verdict verdict = !why ? AMQP_ack :
-				    why->kind == FAULT_bad_input ? AMQP_dead :
-								   AMQP_retry;
+	int delay_ms = RETRY_MS
+		       << (attempts < RETRY_DOUBLINGS ? attempts : RETRY_DOUBLINGS);
+	enum amqp_verdict verdict = !why			   ? AMQP_ack
+				    : why->kind == FAULT_bad_input ? AMQP_dead
+								   : AMQP_retry;
 
 	amqp_settle(handling->consumer->amqp, delivery, verdict,
 		    delay_ms < RETRY_MS_MAX ? delay_ms : RETRY_MS_MAX);
@@ -135,12 +138,14 @@ static void on_done(void *context, lua_State *L, const struct fault *why)
 	free(handling);
 }
 
-/* "exchange:routing key:queue" without empty parts, and without the queue where it is the key. */
+/* "exchange:routing key:queue" without empty parts, and without the queue where it is the
+ * key. */
 static struct slice name_destination(const struct amqp_delivery *delivery, char *text,
 				     size_t size)
 {
 	const struct amqp_message *message = &delivery->message;
-	struct slice parts[3] = { message->exchange, message->routing_key, delivery->queue };
+	struct slice parts[3] = { message->exchange, message->routing_key,
+				  delivery->queue };
 	size_t used = 0;
 
 	if (slice_equal(parts[1], parts[2]))
@@ -157,7 +162,8 @@ static struct slice name_destination(const struct amqp_delivery *delivery, char 
 }
 
 /* Semantic conventions, RabbitMQ: the producer is parent and link. */
-static struct span *begin_span(struct consumer *consumer, const struct amqp_delivery *delivery)
+static struct span *begin_span(struct consumer *consumer,
+			       const struct amqp_delivery *delivery)
 {
 	const struct amqp_message *message = &delivery->message;
 	char name[256];
@@ -165,8 +171,9 @@ static struct span *begin_span(struct consumer *consumer, const struct amqp_deli
 	char title[280];
 	int title_size =
 		snprintf(title, sizeof(title), "process %.*s", SLICE_PRINT(destination));
-	struct span *span = span_start(loop_observer(consumer->loop)->tracer, SPAN_consumer,
-				       slice_of(title, (size_t)title_size), delivery->parent);
+	struct span *span =
+		span_start(loop_observer(consumer->loop)->tracer, SPAN_consumer,
+			   slice_of(title, (size_t)title_size), delivery->parent);
 
 	if (delivery->parent)
 		span_link(span, delivery->parent);

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* consumer.h -- messages of a queue as tasks of one worker.
  *
- *   delivery -> CONSUMER span (parent and link: the producer) -> task(handler, message) -> amqp_settle
+ *   delivery -> CONSUMER span (parent and link: the producer) -> task(handler, message)
+ * -> amqp_settle
  *
- * Returning acknowledges. A fault requeues with a delay that doubles with each attempt (200 ms up
- * to 10 s), until the queue's delivery limit dead-letters it; bad_input, and a body that is no
- * JSON, dead-letter at once. A message whose task the end of the service cancels is requeued.
+ * Returning acknowledges. A fault requeues with a delay that doubles with each attempt
+ * (200 ms up to 10 s), until the queue's delivery limit dead-letters it; bad_input, and a
+ * body that is no JSON, dead-letter at once. A message whose task the end of the service
+ * cancels is requeued.
  */
 #ifndef API_CONSUMER_H
 #define API_CONSUMER_H

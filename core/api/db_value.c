@@ -24,7 +24,7 @@ enum { /* type OIDs, from pg_type.dat */
        OID_jsonb = 3802
 };
 
-/* --- parameters: read -------------------------------------------------------- */
+/* --- parameters: read ------------------------------------------------------------- */
 
 static struct slice number_text(double number, char text[NUMBER_SIZE])
 {
@@ -93,7 +93,7 @@ void db_params_write(lua_State *L, int first, struct db_params *params)
 	}
 }
 
-/* --- rows: push -------------------------------------------------------------- */
+/* --- rows: push ------------------------------------------------------------------- */
 
 /* "2026-11-20 11:00:00.123+00" as RFC 3339; what looks otherwise (infinity, BC) stays. */
 static void push_time(lua_State *L, struct slice text)

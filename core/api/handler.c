@@ -16,6 +16,7 @@
 #include "script/vm.h"
 #include "watch/metrics.h"
 
+#include <lauxlib.h>
 #include <stdlib.h>
 
 struct handler {
@@ -37,7 +38,7 @@ struct serving {
 	struct timer hold; /* chaos: before the task starts */
 };
 
-/* --- from the server ------------------------------------------------------------------- */
+/* --- from the server -------------------------------------------------------------- */
 
 static struct serving *begin(struct handler *handler, struct http_request *request,
 			     const struct router_match *match)
@@ -76,8 +77,9 @@ void handler_serve(void *context, struct http_request *request)
 	enum router_outcome outcome;
 	struct serving *serving;
 
-	outcome = router_match(handler->config.service->router, http_request_method(request),
-			       http_request_path(request), &match, &handler->scratch);
+	outcome = router_match(handler->config.service->router,
+			       http_request_method(request), http_request_path(request),
+			       &match, &handler->scratch);
 	if (outcome == ROUTER_missing)
 		match.route = match.sibling = NULL;
 	else if (outcome == ROUTER_method)
@@ -94,17 +96,17 @@ void handler_serve(void *context, struct http_request *request)
 		run(serving);
 }
 
-/* --- to the script --------------------------------------------------------------------- */
+/* --- to the script ---------------------------------------------------------------- */
 
-/* request_table_push reads the path's parameters, which may lie in scratch, before it uses
- * scratch. */
+/* request_table_push reads the path's parameters, which may lie in scratch, before it
+ * uses scratch. */
 static void push_handler(lua_State *L, void *data)
 {
 	struct serving *serving = data;
 
 	lua_rawgeti(L, LUA_REGISTRYINDEX, serving->record.route->handler);
-	request_table_push(L, serving->request, serving->match, serving->record.route->raw,
-			   &serving->handler->scratch);
+	request_table_push(L, serving->request, serving->match,
+			   serving->record.route->raw, &serving->handler->scratch);
 }
 
 static void on_task_done(void *context, lua_State *L, const struct fault *why);
@@ -133,7 +135,7 @@ static void run(struct serving *serving)
 	task_start(handler->config.vm, &task);
 }
 
-/* --- to the client --------------------------------------------------------------------- */
+/* --- to the client ---------------------------------------------------------------- */
 
 /* Everything that is said about a request, once, when its status is known. */
 static void conclude(struct serving *serving, int status, const struct fault *why,
@@ -146,7 +148,8 @@ static void conclude(struct serving *serving, int status, const struct fault *wh
 	list_append(&handler->idle, &serving->member);
 }
 
-/* The client left before the answer. What the task came to is dropped, unless it failed. */
+/* The client left before the answer. What the task came to is dropped, unless it failed.
+ */
 static void conclude_left(struct serving *serving, const struct fault *why,
 			  struct slice traceback)
 {
@@ -209,11 +212,13 @@ static void refuse_slow(struct serving *serving, enum router_outcome outcome)
 	struct fault why;
 
 	if (outcome == ROUTER_missing) {
-		fault_set(&why, FAULT_missing, "no route matches %.*s", SLICE_PRINT(path));
+		fault_set(&why, FAULT_missing, "no route matches %.*s",
+			  SLICE_PRINT(path));
 		answer_fault(serving, &why, NULL, 0);
 	} else if (outcome == ROUTER_method) {
 		fault_set_status(&why, FAULT_missing, 405, "%.*s is not one of %s",
-				 SLICE_PRINT(serving->record.method), serving->match->allow);
+				 SLICE_PRINT(serving->record.method),
+				 serving->match->allow);
 		answer_fault(serving, &why, &allow, 1);
 	} else {
 		fault_set_status(&why, FAULT_limit, 503, "too many requests in flight");
@@ -221,7 +226,7 @@ static void refuse_slow(struct serving *serving, enum router_outcome outcome)
 	}
 }
 
-/* --- a WebSocket ----------------------------------------------------------------------- */
+/* --- a WebSocket ------------------------------------------------------------------ */
 
 static void on_socket_answered(void *context, int status, const struct fault *why)
 {
@@ -239,17 +244,18 @@ static void run_socket(struct serving *serving)
 	struct fault why;
 
 	if (!websocket_asked(serving->request)) {
-		fault_set_status(&why, FAULT_bad_input, 426, "this is a WebSocket endpoint");
+		fault_set_status(&why, FAULT_bad_input, 426,
+				 "this is a WebSocket endpoint");
 		answer_fault(serving, &why, &upgrade, 1);
 		return;
 	}
-	socket_server_accept(serving->handler->config.sockets, serving->record.route->socket,
-			     serving->request, serving->match,
-			     request_record_trace(&serving->record), on_socket_answered,
-			     serving);
+	socket_server_accept(serving->handler->config.sockets,
+			     serving->record.route->socket, serving->request,
+			     serving->match, request_record_trace(&serving->record),
+			     on_socket_answered, serving);
 }
 
-/* --- chaos ----------------------------------------------------------------------------- */
+/* --- chaos ------------------------------------------------------------------------ */
 
 static void on_held(void *context)
 {
@@ -285,7 +291,7 @@ static void run_slow(struct serving *serving, struct chaos_effect effect)
 		    on_held, serving);
 }
 
-/* --- answered elsewhere ---------------------------------------------------------------- */
+/* --- answered elsewhere ----------------------------------------------------------- */
 
 void handler_record(struct handler *handler, struct slice method, struct slice endpoint,
 		    int status, struct mono began)
@@ -294,13 +300,13 @@ void handler_record(struct handler *handler, struct slice method, struct slice e
 			     mono_seconds(began, clock_mono()));
 }
 
-void handler_refused(struct handler *handler, struct slice method, const struct fault *why,
-		     char trace_id[33])
+void handler_refused(struct handler *handler, struct slice method,
+		     const struct fault *why, char trace_id[33])
 {
 	request_record_refused(handler->observer, method, why, trace_id);
 }
 
-/* --- life ------------------------------------------------------------------------------ */
+/* --- life ------------------------------------------------------------------------- */
 
 struct handler *handler_create(const struct handler_config *config)
 {
@@ -309,7 +315,8 @@ struct handler *handler_create(const struct handler_config *config)
 	handler->config = *config;
 	handler->observer = loop_observer(config->loop);
 	list_init(&handler->idle);
-	handler->active = meter_own(handler->observer->meter, METRIC_http_server_active, 0);
+	handler->active =
+		meter_own(handler->observer->meter, METRIC_http_server_active, 0);
 	return handler;
 }
 

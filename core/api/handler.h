@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* handler.h -- from a request to a task and from its results to an answer: where http meets
- * script.
+/* handler.h -- from a request to a task and from its results to an answer: where http
+ * meets script.
  *
  *     request -> router_match --> task(handler, request table) -> reply -> http_respond
  *                        \--> 404, 405, no room: answered without Lua
  *
- * A client that leaves does not stop its task: what was begun is finished; the answer is dropped
- * and told as 499. Hot path; budget: no allocation of ours in the steady state, held by
- * test/bench.
+ * A client that leaves does not stop its task: what was begun is finished; the answer is
+ * dropped and told as 499. Hot path; budget: no allocation of ours in the steady state,
+ * held by test/bench.
  */
 #ifndef API_HANDLER_H
 #define API_HANDLER_H
@@ -46,9 +46,9 @@ void handler_serve(void *context, struct http_request *request);
 void handler_record(struct handler *handler, struct slice method, struct slice endpoint,
 		    int status, struct mono began);
 
-/* An http_refused_fn, but for its context: counts, logs and traces a request that the server
- * refuses by itself. */
-void handler_refused(struct handler *handler, struct slice method, const struct fault *why,
-		     char trace_id[33]);
+/* An http_refused_fn, but for its context: counts, logs and traces a request that the
+ * server refuses by itself. */
+void handler_refused(struct handler *handler, struct slice method,
+		     const struct fault *why, char trace_id[33]);
 
 #endif

@@ -10,6 +10,7 @@
 #include "watch/metrics.h"
 #include "watch/trace.h"
 
+#include <lauxlib.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -40,8 +41,9 @@ static void start_timer(struct job *job, double seconds)
 {
 	struct loop *loop = job->runner->loop;
 
-	timer_start(loop, &job->timer, mono_after_ms(loop_now(loop), (int64_t)(seconds * 1000)),
-		    job_run, job);
+	timer_start(loop, &job->timer,
+		    mono_after_ms(loop_now(loop), (int64_t)(seconds * 1000)), job_run,
+		    job);
 }
 
 static void report(struct job *job, const struct fault *why)
@@ -135,7 +137,8 @@ bool job_runner_wake(struct job_runner *runner, struct slice name)
 	return false;
 }
 
-struct job_runner *job_runner_create(struct loop *loop, struct vm *vm, struct service *service)
+struct job_runner *job_runner_create(struct loop *loop, struct vm *vm,
+				     struct service *service)
 {
 	size_t count = service->job_count;
 	struct job_runner *runner =

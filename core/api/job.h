@@ -3,10 +3,10 @@
  *
  *   waiting --due, or woken--> running --done--> waiting
  *
- * A job never overlaps itself: woken while it runs, it runs once more afterwards. Each run is a
- * task with a trace of its own (INTERNAL span `job <name>`). A job that fails is logged when its
- * outcome changes and once a minute while it lasts, and tried again at its next time, not when it
- * is woken.
+ * A job never overlaps itself: woken while it runs, it runs once more afterwards. Each
+ * run is a task with a trace of its own (INTERNAL span `job <name>`). A job that fails is
+ * logged when its outcome changes and once a minute while it lasts, and tried again at
+ * its next time, not when it is woken.
  */
 #ifndef API_JOB_H
 #define API_JOB_H
@@ -21,7 +21,8 @@ struct vm;
 #define JOB_TIMEOUT_MS 30000
 
 /* Borrows all; the jobs start when the loop runs. */
-struct job_runner *job_runner_create(struct loop *loop, struct vm *vm, struct service *service);
+struct job_runner *job_runner_create(struct loop *loop, struct vm *vm,
+				     struct service *service);
 
 /* No further runs; a running one goes on. */
 void job_runner_stop(struct job_runner *runner);

@@ -55,7 +55,7 @@ static bool is_digit(char c)
 	return c >= '0' && c <= '9';
 }
 
-/* --- strings ----------------------------------------------------------------- */
+/* --- strings ---------------------------------------------------------------------- */
 
 /* Four digits at `at`; -1 when they are not. */
 static int hex4(const struct scanner *s, const char *at)
@@ -138,7 +138,7 @@ static bool scan_string(struct scanner *s)
 	}
 }
 
-/* --- numbers and words ------------------------------------------------------- */
+/* --- numbers and words ------------------------------------------------------------ */
 
 static bool scan_digits(struct scanner *s)
 {
@@ -202,7 +202,7 @@ static bool scan_word(struct scanner *s, struct slice word)
 	return true;
 }
 
-/* --- containers -------------------------------------------------------------- */
+/* --- containers ------------------------------------------------------------------- */
 
 /* After an element. True with *more when a comma follows, without when the bracket
  * closes. */
@@ -305,7 +305,7 @@ static bool scan_value(struct scanner *s)
 
 bool json_scan(struct slice text, struct json_scan *scan, struct fault *why)
 {
-	struct scanner s = {.at = text.at, .begin = text.at, .scan = scan, .why = why};
+	struct scanner s = { .at = text.at, .begin = text.at, .scan = scan, .why = why };
 
 	if (text.size > JSON_SIZE_MAX)
 		return fault_set(why, FAULT_bad_input, "larger than %u bytes",

@@ -12,9 +12,9 @@
 #include "base/fault.h"
 
 struct json_scan {
-	size_t values;		 /* of any kind, containers included */
-	bool arrays;		 /* there is at least one */
-	bool nulls;		 /* at least one member is null */
+	size_t values; /* of any kind, containers included */
+	bool arrays; /* there is at least one */
+	bool nulls; /* at least one member is null */
 	struct buf empty_arrays; /* of size_t: where in the text the `]` of each `[]`
 				    stands */
 };

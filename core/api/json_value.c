@@ -54,7 +54,7 @@ static void key_add(struct writer *w, struct slice key)
 	w->keys[w->key_count++] = key;
 }
 
-/* --- arrays or objects ------------------------------------------------------- */
+/* --- arrays or objects ------------------------------------------------------------ */
 
 static bool is_marked(lua_State *L, int index)
 {
@@ -120,7 +120,7 @@ static bool look_at_keys(struct writer *w, int table, struct kind *kind)
 	return true;
 }
 
-/* --- writing ----------------------------------------------------------------- */
+/* --- writing ---------------------------------------------------------------------- */
 
 static int compare_keys(const void *one, const void *other)
 {
@@ -172,7 +172,7 @@ static bool write_object(struct writer *w, int table, size_t count)
 
 static bool write_table(struct writer *w, int table)
 {
-	struct kind kind = {0};
+	struct kind kind = { 0 };
 	bool written;
 
 	if (w->depth == JSON_DEPTH_MAX)
@@ -264,7 +264,7 @@ static int write_protected(lua_State *L)
 bool json_value_write_hiding(lua_State *L, int index, json_hidden_fn *hidden,
 			     struct buf *out, struct fault *why)
 {
-	struct writer w = {.L = L, .json = json_to(out), .why = why, .hidden = hidden};
+	struct writer w = { .L = L, .json = json_to(out), .why = why, .hidden = hidden };
 	struct vm *vm = vm_of(L);
 	bool before;
 

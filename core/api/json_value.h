@@ -19,7 +19,7 @@
 #include "base/buf.h"
 #include "base/fault.h"
 
-#include <lua.h>
+struct lua_State;
 
 #define JSON_DEPTH_MAX 32
 #define JSON_VALUES_MAX 200000
@@ -27,16 +27,16 @@
 
 /* Appends the value at index. Never raises; false, with out as it was, when it cannot be
  * written (a function, too deep, too large). */
-bool json_value_write(lua_State *L, int index, struct buf *out, struct fault *why);
+bool json_value_write(struct lua_State *L, int index, struct buf *out, struct fault *why);
 
 /* The same with "[redacted]" for the members whose key is hidden. */
 typedef bool json_hidden_fn(struct slice key);
-bool json_value_write_hiding(lua_State *L, int index, json_hidden_fn *hidden,
+bool json_value_write_hiding(struct lua_State *L, int index, json_hidden_fn *hidden,
 			     struct buf *out, struct fault *why);
 
 /* Pushes the value; a text that is null pushes nil. False (nothing pushed) when the text
  * is bad. Never raises; not charged against the task's memory while it runs. */
-bool json_value_push(lua_State *L, struct slice text, struct fault *why);
+bool json_value_push(struct lua_State *L, struct slice text, struct fault *why);
 
 /* The key of the metatable of arrays in the registry, by address; set by api_open_json.
  */

@@ -7,6 +7,7 @@
 #include "script/task.h"
 #include "store/amqp.h"
 
+#include <lauxlib.h>
 #include <stdlib.h>
 
 #define HEADERS_MAX 60

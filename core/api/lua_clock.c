@@ -4,6 +4,8 @@
 
 #include "base/clock.h"
 
+#include <lauxlib.h>
+
 #define SECONDS_MAX 253402300799.0 /* the last second of the year 9999 */
 
 /* clock.iso([seconds]) -> "2026-11-20T11:00:00.123Z", of now or of the seconds since 1970
@@ -47,10 +49,10 @@ static int l_clock_now(lua_State *L)
 
 void api_open_clock(lua_State *L, const struct api *api)
 {
-	static const luaL_Reg calls[] = {{"iso", l_clock_iso},
-					 {"mono", l_clock_mono},
-					 {"now", l_clock_now},
-					 {NULL, NULL}};
+	static const luaL_Reg calls[] = { { "iso", l_clock_iso },
+					  { "mono", l_clock_mono },
+					  { "now", l_clock_now },
+					  { NULL, NULL } };
 
 	api_module(L, api, calls, NULL);
 }

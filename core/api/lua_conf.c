@@ -2,6 +2,8 @@
 /* native.conf -- the settings that a script may see; the host decides which. */
 #include "api/api.h"
 
+#include <lauxlib.h>
+
 /* conf.get(name) -> value | nil */
 static int l_conf_get(lua_State *L)
 {
@@ -17,7 +19,7 @@ static int l_conf_get(lua_State *L)
 
 void api_open_conf(lua_State *L, const struct api *api)
 {
-	static const luaL_Reg calls[] = {{"get", l_conf_get}, {NULL, NULL}};
+	static const luaL_Reg calls[] = { { "get", l_conf_get }, { NULL, NULL } };
 
 	api_module(L, api, calls, NULL);
 }

@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/hex.h"
 
+#include <lauxlib.h>
 #include <sodium.h>
 
 #define ENCODING sodium_base64_VARIANT_URLSAFE_NO_PADDING
@@ -95,13 +96,13 @@ static int l_crypto_unbase64url(lua_State *L)
 
 void api_open_crypto(lua_State *L, const struct api *api)
 {
-	static const luaL_Reg calls[] = {{"base64url", l_crypto_base64url},
-					 {"equal", l_crypto_equal},
-					 {"hex", l_crypto_hex},
-					 {"hmac_sha256", l_crypto_hmac_sha256},
-					 {"sha256", l_crypto_sha256},
-					 {"unbase64url", l_crypto_unbase64url},
-					 {NULL, NULL}};
+	static const luaL_Reg calls[] = { { "base64url", l_crypto_base64url },
+					  { "equal", l_crypto_equal },
+					  { "hex", l_crypto_hex },
+					  { "hmac_sha256", l_crypto_hmac_sha256 },
+					  { "sha256", l_crypto_sha256 },
+					  { "unbase64url", l_crypto_unbase64url },
+					  { NULL, NULL } };
 
 	check(sodium_init() >= 0);
 	api_module(L, api, calls, NULL);

@@ -14,6 +14,7 @@
 #include "script/vm.h"
 #include "store/pg_pool.h"
 
+#include <lauxlib.h>
 #include <stdlib.h>
 
 #define EARLIER_MS 20
@@ -38,7 +39,7 @@ struct open_tx {
 	double number;
 };
 
-/* --- answers ----------------------------------------------------------------- */
+/* --- answers ---------------------------------------------------------------------- */
 
 struct failure {
 	const struct fault *why;
@@ -104,7 +105,7 @@ static void on_ended(void *context, const struct pg_result *result,
 	free(wait);
 }
 
-/* --- statements -------------------------------------------------------------- */
+/* --- statements ------------------------------------------------------------------- */
 
 static struct mono deadline_of(lua_State *L)
 {
@@ -150,7 +151,7 @@ static int l_db_query(lua_State *L)
 	return run(L, NULL, 1);
 }
 
-/* --- transactions ------------------------------------------------------------ */
+/* --- transactions ----------------------------------------------------------------- */
 
 static struct open_list *open_list_of(lua_State *L)
 {

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* native.fault -- failures as values: a kind of fault.def, a detail for people, more fields. */
+/* native.fault -- failures as values: a kind of fault.def, a detail for people, more
+ * fields. */
 #include "api/api.h"
 
 #include "script/vm.h"
+
+#include <lauxlib.h>
 
 static void push_new(lua_State *L)
 {

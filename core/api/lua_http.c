@@ -9,18 +9,19 @@
 #include "script/task.h"
 #include "script/vm.h"
 
+#include <lauxlib.h>
 #include <stdlib.h>
 
 #define HEADERS_MAX 64
 #define TIMEOUT_MS 3000
 #define TIMEOUT_MS_MAX 3600000
 
-/* --- read -------------------------------------------------------------------- */
+/* --- read ------------------------------------------------------------------------- */
 
 /* A text member of the table at 1, which keeps it alive. */
 static struct slice member(lua_State *L, const char *name, bool needed)
 {
-	struct slice text = {0};
+	struct slice text = { 0 };
 
 	lua_getfield(L, 1, name);
 	if (lua_type(L, -1) == LUA_TSTRING)
@@ -76,7 +77,7 @@ static size_t read_headers(lua_State *L, struct http_header headers[HEADERS_MAX]
 	return count;
 }
 
-/* --- push -------------------------------------------------------------------- */
+/* --- push ------------------------------------------------------------------------- */
 
 static void push_answer(lua_State *L, void *data)
 {
@@ -128,7 +129,7 @@ static int l_http_request(lua_State *L)
 {
 	const struct api *api = api_of(L);
 	struct http_header headers[HEADERS_MAX + 1];
-	struct http_call call = {.headers = headers};
+	struct http_call call = { .headers = headers };
 	struct task_wait wait, *context;
 
 	luaL_checktype(L, 1, LUA_TTABLE);
@@ -153,7 +154,7 @@ static int l_http_request(lua_State *L)
 
 void api_open_http(lua_State *L, const struct api *api)
 {
-	static const luaL_Reg waits[] = {{"request", l_http_request}, {NULL, NULL}};
+	static const luaL_Reg waits[] = { { "request", l_http_request }, { NULL, NULL } };
 
 	api_module(L, api, NULL, waits);
 }

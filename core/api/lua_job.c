@@ -2,6 +2,8 @@
 /* native.job -- having a job of the service run before its time. */
 #include "api/api.h"
 
+#include <lauxlib.h>
+
 /* job.wake(name) -> : soon, on worker 0, whichever worker asks */
 static int l_job_wake(lua_State *L)
 {
@@ -15,7 +17,7 @@ static int l_job_wake(lua_State *L)
 
 void api_open_job(lua_State *L, const struct api *api)
 {
-	static const luaL_Reg calls[] = {{"wake", l_job_wake}, {NULL, NULL}};
+	static const luaL_Reg calls[] = { { "wake", l_job_wake }, { NULL, NULL } };
 
 	api_module(L, api, calls, NULL);
 }

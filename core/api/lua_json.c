@@ -13,6 +13,8 @@
 #include "base/check.h"
 #include "script/vm.h"
 
+#include <lauxlib.h>
+
 #define SCRATCH_KEPT_MAX (64u << 10)
 
 int luaopen_cjson(lua_State *L);
@@ -21,7 +23,7 @@ int luaopen_cjson(lua_State *L);
 static const char decode_key[] = "json decode";
 static const char scratch_key[] = "json scratch";
 
-/* --- reading ----------------------------------------------------------------- */
+/* --- reading ---------------------------------------------------------------------- */
 
 struct reading {
 	struct slice text;
@@ -126,10 +128,10 @@ static void copy_mended(struct slice text, const struct json_scan *scan, struct 
 
 bool json_value_push(lua_State *L, struct slice text, struct fault *why)
 {
-	struct json_scan scan = {0};
-	struct reading reading = {text, false};
+	struct json_scan scan = { 0 };
+	struct reading reading = { text, false };
 	struct vm *vm = vm_of(L);
-	struct buf mended = {0};
+	struct buf mended = { 0 };
 	bool good = json_scan(text, &scan, why), before;
 
 	if (good) {
@@ -154,7 +156,7 @@ bool json_value_push(lua_State *L, struct slice text, struct fault *why)
 	return good;
 }
 
-/* --- the module -------------------------------------------------------------- */
+/* --- the module ------------------------------------------------------------------- */
 
 /* Whether the table at index has the metatable of arrays. */
 static bool is_array(lua_State *L, int index)
@@ -241,7 +243,7 @@ static void make_scratch(lua_State *L)
 {
 	struct buf *scratch = lua_newuserdata(L, sizeof(*scratch));
 
-	*scratch = (struct buf){0};
+	*scratch = (struct buf){ 0 };
 	lua_createtable(L, 0, 1);
 	lua_pushcfunction(L, free_scratch);
 	lua_setfield(L, -2, "__gc");
@@ -268,11 +270,11 @@ static void open_reader(lua_State *L)
 
 void api_open_json(lua_State *L, const struct api *api)
 {
-	static const luaL_Reg calls[] = {{"array", l_json_array},
-					 {"decode", l_json_decode},
-					 {"encode", l_json_encode},
-					 {"is_array", l_json_is_array},
-					 {NULL, NULL}};
+	static const luaL_Reg calls[] = { { "array", l_json_array },
+					  { "decode", l_json_decode },
+					  { "encode", l_json_encode },
+					  { "is_array", l_json_is_array },
+					  { NULL, NULL } };
 
 	lua_createtable(L, 0, 1);
 	lua_pushboolean(L, 0);

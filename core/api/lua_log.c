@@ -14,20 +14,23 @@
 #include "script/vm.h"
 #include "watch/log.h"
 
+#include <lauxlib.h>
 #include <stdlib.h>
 
 /* Sorted. Compared exactly, but for the case of letters. */
-static const char *const secrets[] = {
-	"access_token",	 "api_key",	  "authorization", "card",	 "card_number",
-	"cookie",	 "cvc",		  "jwt",	   "number",	 "password",
-	"password_hash", "refresh_token", "secret",	   "set-cookie", "token"};
+static const char *const secrets[] = { "access_token", "api_key",	"authorization",
+				       "card",	       "card_number",	"cookie",
+				       "cvc",	       "jwt",		"number",
+				       "password",     "password_hash", "refresh_token",
+				       "secret",       "set-cookie",	"token" };
 
 /* Sorted: names that every line has, and what a field of that name is called instead. */
 static const char *const taken[][2] = {
-	{"level", "level_"},	     {"message", "message_"},
-	{"service", "service_"},     {"span_id", "span_id_"},
-	{"timestamp", "timestamp_"}, {"trace_flags", "trace_flags_"},
-	{"trace_id", "trace_id_"}};
+	{ "level", "level_" },	       { "message", "message_" },
+	{ "service", "service_" },     { "span_id", "span_id_" },
+	{ "timestamp", "timestamp_" }, { "trace_flags", "trace_flags_" },
+	{ "trace_id", "trace_id_" }
+};
 
 static bool is_secret(struct slice name)
 {
@@ -133,7 +136,7 @@ static int write_record(lua_State *L, enum log_severity severity)
 	if (!log_enabled(log, severity))
 		return 0;
 	fields.count = 0;
-	fields.json = (struct buf){0};
+	fields.json = (struct buf){ 0 };
 	memset(fields.nested, 0, sizeof(fields.nested));
 	if (lua_istable(L, 2))
 		read_fields(L, 2, &fields);
@@ -168,11 +171,11 @@ static int l_log_warn(lua_State *L)
 
 void api_open_log(lua_State *L, const struct api *api)
 {
-	static const luaL_Reg calls[] = {{"debug", l_log_debug},
-					 {"error", l_log_error},
-					 {"info", l_log_info},
-					 {"warn", l_log_warn},
-					 {NULL, NULL}};
+	static const luaL_Reg calls[] = { { "debug", l_log_debug },
+					  { "error", l_log_error },
+					  { "info", l_log_info },
+					  { "warn", l_log_warn },
+					  { NULL, NULL } };
 
 	api_module(L, api, calls, NULL);
 }

@@ -10,6 +10,8 @@
 #include "loop/loop.h"
 #include "watch/metrics.h"
 
+#include <lauxlib.h>
+
 struct object {
 	struct metric *metric;
 	size_t label_count;
@@ -17,11 +19,11 @@ struct object {
 };
 
 /* Metatables, by type of family; also the names that error messages show. */
-static const char *const type_names[] = {[METRIC_counter] = "counter",
-					 [METRIC_gauge] = "gauge",
-					 [METRIC_histogram] = "histogram"};
+static const char *const type_names[] = { [METRIC_counter] = "counter",
+					  [METRIC_gauge] = "gauge",
+					  [METRIC_histogram] = "histogram" };
 
-/* --- recording --------------------------------------------------------------- */
+/* --- recording -------------------------------------------------------------------- */
 
 /* The series of the label values that begin at index; raises when their number is wrong.
  */
@@ -125,7 +127,7 @@ static int l_histogram_zero(lua_State *L)
 	return 0;
 }
 
-/* --- declaring --------------------------------------------------------------- */
+/* --- declaring -------------------------------------------------------------------- */
 
 static void read_labels(lua_State *L, int index, struct metric_def *def)
 {
@@ -166,10 +168,10 @@ static struct slice unit_of(struct slice name)
 	static const struct {
 		struct slice end;
 		struct slice unit;
-	} units[] = {{{"_bytes", 6}, {"By", 2}},
-		     {{"_bytes_total", 12}, {"By", 2}},
-		     {{"_seconds", 8}, {"s", 1}},
-		     {{"_seconds_total", 14}, {"s", 1}}};
+	} units[] = { { { "_bytes", 6 }, { "By", 2 } },
+		      { { "_bytes_total", 12 }, { "By", 2 } },
+		      { { "_seconds", 8 }, { "s", 1 } },
+		      { { "_seconds_total", 14 }, { "s", 1 } } };
 
 	for (size_t i = 0; i < sizeof(units) / sizeof(*units); i++) {
 		struct slice end = units[i].end;
@@ -178,13 +180,13 @@ static struct slice unit_of(struct slice name)
 		    slice_equal(slice_of(name.at + name.size - end.size, end.size), end))
 			return units[i].unit;
 	}
-	return (struct slice){0};
+	return (struct slice){ 0 };
 }
 
 static int declare(lua_State *L, enum metric_type type)
 {
 	const struct api *api = api_of(L);
-	struct metric_def def = {.type = type};
+	struct metric_def def = { .type = type };
 	struct object *object;
 	struct fault why;
 
@@ -238,21 +240,21 @@ static void make_type(lua_State *L, const struct api *api, enum metric_type type
 
 void api_open_metrics(lua_State *L, const struct api *api)
 {
-	static const luaL_Reg counter[] = {{"add", l_counter_add},
-					   {"inc", l_counter_inc},
-					   {"zero", l_counter_zero},
-					   {NULL, NULL}};
-	static const luaL_Reg gauge[] = {{"add", l_gauge_add},
-					 {"set", l_gauge_set},
-					 {"zero", l_gauge_zero},
-					 {NULL, NULL}};
-	static const luaL_Reg histogram[] = {{"observe", l_histogram_observe},
-					     {"zero", l_histogram_zero},
-					     {NULL, NULL}};
-	static const luaL_Reg calls[] = {{"counter", l_metrics_counter},
-					 {"gauge", l_metrics_gauge},
-					 {"histogram", l_metrics_histogram},
-					 {NULL, NULL}};
+	static const luaL_Reg counter[] = { { "add", l_counter_add },
+					    { "inc", l_counter_inc },
+					    { "zero", l_counter_zero },
+					    { NULL, NULL } };
+	static const luaL_Reg gauge[] = { { "add", l_gauge_add },
+					  { "set", l_gauge_set },
+					  { "zero", l_gauge_zero },
+					  { NULL, NULL } };
+	static const luaL_Reg histogram[] = { { "observe", l_histogram_observe },
+					      { "zero", l_histogram_zero },
+					      { NULL, NULL } };
+	static const luaL_Reg calls[] = { { "counter", l_metrics_counter },
+					  { "gauge", l_metrics_gauge },
+					  { "histogram", l_metrics_histogram },
+					  { NULL, NULL } };
 
 	make_type(L, api, METRIC_counter, counter);
 	make_type(L, api, METRIC_gauge, gauge);

@@ -13,6 +13,7 @@
 #include "script/task.h"
 #include "script/vm.h"
 
+#include <lauxlib.h>
 #include <sodium.h>
 #include <stdlib.h>
 
@@ -168,8 +169,9 @@ static int l_password_verify(lua_State *L)
 
 void api_open_password(lua_State *L, const struct api *api)
 {
-	static const luaL_Reg waits[] = {
-		{"hash", l_password_hash}, {"verify", l_password_verify}, {NULL, NULL}};
+	static const luaL_Reg waits[] = { { "hash", l_password_hash },
+					  { "verify", l_password_verify },
+					  { NULL, NULL } };
 
 	check(sodium_init() >= 0);
 	make_list(L);

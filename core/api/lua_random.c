@@ -7,6 +7,7 @@
 #include "base/hex.h"
 #include "base/random.h"
 
+#include <lauxlib.h>
 #include <math.h>
 
 #define HEX_BYTES_MAX 1024
@@ -80,11 +81,11 @@ static int l_random_uuid(lua_State *L)
 
 void api_open_random(lua_State *L, const struct api *api)
 {
-	static const luaL_Reg calls[] = {{"hex", l_random_hex},
-					 {"integer", l_random_integer},
-					 {"number", l_random_number},
-					 {"uuid", l_random_uuid},
-					 {NULL, NULL}};
+	static const luaL_Reg calls[] = { { "hex", l_random_hex },
+					  { "integer", l_random_integer },
+					  { "number", l_random_number },
+					  { "uuid", l_random_uuid },
+					  { NULL, NULL } };
 
 	lua_pushlightuserdata(L, (void *)generator_key);
 	random_init_secure(lua_newuserdata(L, sizeof(struct random)));

@@ -13,13 +13,14 @@
 #include "script/task.h"
 #include "store/redis_pool.h"
 
+#include <lauxlib.h>
 #include <stdlib.h>
 
 #define WORDS_MAX 128
 #define TIMEOUT_MS 1000
 #define EXACT_MAX (INT64_C(1) << 53)
 
-/* --- push ----------------------------------------------------------------- */
+/* --- push ------------------------------------------------------------------------- */
 
 static void push_integer(lua_State *L, int64_t integer)
 {
@@ -79,7 +80,7 @@ static void on_done(void *context, const struct redis_value *value,
 	free(wait);
 }
 
-/* --- read ----------------------------------------------------------------- */
+/* --- read ------------------------------------------------------------------------- */
 
 /* redis.command(name, ...) -> value | nil (null) | nil, why */
 static int l_redis_command(lua_State *L)

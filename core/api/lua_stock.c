@@ -10,6 +10,7 @@
 #include "stock/reserve.h"
 #include "watch/trace.h"
 
+#include <lauxlib.h>
 #include <stdlib.h>
 
 #define TIMEOUT_MS 5000
@@ -25,7 +26,7 @@ struct refusal {
 	struct slice sku;
 };
 
-/* --- read --------------------------------------------------------------- */
+/* --- read ------------------------------------------------------------------------- */
 
 static int64_t whole(lua_State *L, int index, const char *what)
 {
@@ -77,7 +78,7 @@ static int read_ttl(lua_State *L)
 	return (int)seconds;
 }
 
-/* --- push --------------------------------------------------------------- */
+/* --- push ------------------------------------------------------------------------- */
 
 static void set_text(lua_State *L, const char *name, struct slice value)
 {
@@ -167,7 +168,7 @@ static void on_answer(void *context, const struct stock_answer *answer,
 	free(asking);
 }
 
-/* --- work --------------------------------------------------------------- */
+/* --- work ------------------------------------------------------------------------- */
 
 static int submit(lua_State *L, struct stock_request *request)
 {

@@ -7,6 +7,7 @@
 #include "script/task.h"
 #include "script/vm.h"
 
+#include <lauxlib.h>
 #include <stdlib.h>
 
 #define PARTS_MAX 64
@@ -25,7 +26,7 @@ static int l_task_sleep(lua_State *L)
 	return task_sleep(L, mono_after_ms(loop_now(api->loop), ms), effect.fail);
 }
 
-/* --- all ------------------------------------------------------------------------------- */
+/* --- all -------------------------------------------------------------------------- */
 
 struct join {
 	struct task_wait wait;
@@ -68,17 +69,17 @@ static void push_first_fault(lua_State *L, void *data)
 	lua_error(L);
 }
 
-/* The first fault is kept as it was raised: a table, or a text. */
+/* The first fault is kept as it was raised; a text, which done does not get, as a fault
+ * of its words. */
 static void keep_fault(lua_State *L, struct join *join, const struct fault *why)
 {
 	join->failed = true;
-	lua_rawgeti(L, LUA_REGISTRYINDEX, join->parts);
-	if (lua_istable(L, 1))
-		lua_pushvalue(L, 1);
-	else
+	if (lua_gettop(L) == 0)
 		vm_push_fault(L, why);
+	lua_rawgeti(L, LUA_REGISTRYINDEX, join->parts);
+	lua_pushvalue(L, 1);
 	lua_setfield(L, -2, "fault");
-	lua_pop(L, 1);
+	lua_settop(L, 0);
 }
 
 static void on_part_done(void *context, lua_State *L, const struct fault *why)
@@ -102,21 +103,24 @@ static void on_part_done(void *context, lua_State *L, const struct fault *why)
 	free(join);
 }
 
-/* Tasks are made in host mode, which refuses nothing: parts that start parts would grow without an
- * end. */
+/* Tasks are made in host mode, which refuses nothing, and each of them may wait: parts
+ * that start parts would go on without an end. */
 static void check_room(lua_State *L, const struct api *api)
 {
+	bool late = loop_now(api->loop).ns >= task_deadline(L).ns;
 	struct fault why;
 
-	if (vm_has_room(api->vm))
+	if (!late && vm_has_room(api->vm))
 		return;
-	fault_set_status(&why, FAULT_limit, 503, "the memory budget is spent");
+	fault_set_status(&why, FAULT_limit, 503, "%s",
+			 late ? "the task's deadline passed"
+			      : "the memory budget is spent");
 	vm_push_fault(L, &why);
 	lua_error(L);
 }
 
-/* task.all{fn, fn, ...} -> the first result of each, in order; raises the first fault when all
- * have ended */
+/* task.all{fn, fn, ...} -> the first result of each, in order; raises the first fault
+ * when all have ended */
 static int l_task_all(lua_State *L)
 {
 	const struct api *api = api_of(L);
@@ -138,8 +142,8 @@ static int l_task_all(lua_State *L)
 	for (int i = 1; i <= count; i++) {
 		lua_rawgeti(L, 1, i);
 		if (!lua_isfunction(L, -1))
-			return luaL_error(L, "task.all: item %d is a %s, not a function", i,
-					  luaL_typename(L, -1));
+			return luaL_error(L, "task.all: item %d is a %s, not a function",
+					  i, luaL_typename(L, -1));
 		lua_rawseti(L, -2, i);
 	}
 	if (count == 0)
@@ -170,7 +174,8 @@ static int l_task_deadline(lua_State *L)
 
 void api_open_task(lua_State *L, const struct api *api)
 {
-	static const luaL_Reg calls[] = { { "deadline", l_task_deadline }, { NULL, NULL } };
+	static const luaL_Reg calls[] = { { "deadline", l_task_deadline },
+					  { NULL, NULL } };
 	static const luaL_Reg waits[] = { { "all", l_task_all },
 					  { "sleep", l_task_sleep },
 					  { NULL, NULL } };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* native.test -- what only a test may do: pretend to be a service, break things on purpose. */
+/* native.test -- what only a test may do: pretend to be a service, break things on
+ * purpose. */
 #include "api/api.h"
 
 #include "api/settings.h"
@@ -8,6 +9,7 @@
 #include "loop/loop.h"
 #include "script/vm.h"
 
+#include <lauxlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -17,8 +19,8 @@ static void append_root(struct buf *path, const char *lib_dir)
 	buf_append(path, slice_of(lib_dir, strlen(lib_dir) - strlen("lib")));
 }
 
-/* Settings of conf/<lab>.lua for the service of "lab/service"; a lab without that file has
- * none. */
+/* Settings of conf/<lab>.lua for the service of "lab/service"; a lab without that file
+ * has none. */
 static bool read_settings(const struct api *api, struct slice folder, struct fault *why)
 {
 	struct buf path = { 0 };
@@ -79,7 +81,8 @@ static int l_test_chaos(lua_State *L)
 	lua_getfield(L, 2, "fail");
 	if (!lua_isnil(L, -1)) {
 		effect.fail = fault_kind_of(api_check_slice(L, -1));
-		luaL_argcheck(L, effect.fail != FAULT_none, 2, "'fail' is no kind of fault");
+		luaL_argcheck(L, effect.fail != FAULT_none, 2,
+			      "'fail' is no kind of fault");
 	}
 	chaos_arm(loop_chaos(api->loop), at, effect, (int)luaL_optinteger(L, 3, -1));
 	return 0;

@@ -11,6 +11,8 @@
 #include "script/vm.h"
 #include "watch/trace.h"
 
+#include <lauxlib.h>
+
 #define ATTRIBUTES_MAX 32
 
 static const char wrapper[] =
@@ -103,7 +105,7 @@ static int l_trace_begin(lua_State *L)
 /* adopt(traceparent, tracestate|nil) -> depth */
 static int l_trace_adopt(lua_State *L)
 {
-	struct slice traceparent = api_check_slice(L, 1), tracestate = {0};
+	struct slice traceparent = api_check_slice(L, 1), tracestate = { 0 };
 
 	if (!lua_isnoneornil(L, 2))
 		tracestate = api_check_slice(L, 2);
@@ -116,7 +118,7 @@ static int l_trace_finish(lua_State *L)
 {
 	int depth = (int)luaL_checkinteger(L, 1);
 	bool failed = lua_gettop(L) > 1;
-	struct fault why = {0};
+	struct fault why = { 0 };
 
 	if (failed)
 		vm_read_fault(L, 2, &why);
@@ -161,8 +163,9 @@ static int l_trace_set(lua_State *L)
 
 void api_open_trace(lua_State *L, const struct api *api)
 {
-	static const luaL_Reg calls[] = {
-		{"context", l_trace_context}, {"set", l_trace_set}, {NULL, NULL}};
+	static const luaL_Reg calls[] = { { "context", l_trace_context },
+					  { "set", l_trace_set },
+					  { NULL, NULL } };
 
 	api_module(L, api, calls, NULL);
 	if (luaL_loadbuffer(L, wrapper, sizeof(wrapper) - 1, "=trace"))

@@ -7,6 +7,8 @@
 #include "api/socket_hub.h"
 #include "base/utf8.h"
 
+#include <lauxlib.h>
+
 /* ws.broadcast(channel, text) -> : to every connection of this process that joined the
  * channel */
 static int l_ws_broadcast(lua_State *L)
@@ -23,7 +25,8 @@ static int l_ws_broadcast(lua_State *L)
 
 void api_open_ws(lua_State *L, const struct api *api)
 {
-	static const luaL_Reg calls[] = {{"broadcast", l_ws_broadcast}, {NULL, NULL}};
+	static const luaL_Reg calls[] = { { "broadcast", l_ws_broadcast },
+					  { NULL, NULL } };
 
 	api_module(L, api, calls, NULL);
 }

@@ -10,7 +10,8 @@
 static void add_header(struct reply *reply, struct slice name, struct slice value)
 {
 	if (reply->header_count < REPLY_HEADERS_MAX)
-		reply->headers[reply->header_count++] = (struct http_header){ name, value };
+		reply->headers[reply->header_count++] =
+			(struct http_header){ name, value };
 }
 
 static bool has_header(const struct reply *reply, struct slice name)
@@ -21,8 +22,8 @@ static bool has_header(const struct reply *reply, struct slice name)
 	return false;
 }
 
-/* Texts and numbers of the table at index become headers; the stack keeps them alive. What is
- * no header (a bad character) http_respond leaves out. */
+/* Texts and numbers of the table at index become headers; the stack keeps them alive.
+ * What is no header (a bad character) http_respond leaves out. */
 static void read_headers(lua_State *L, int index, struct reply *reply)
 {
 	if (!lua_istable(L, index) || !lua_checkstack(L, 2 * REPLY_HEADERS_MAX + 4))
@@ -35,14 +36,15 @@ static void read_headers(lua_State *L, int index, struct reply *reply)
 			name.at = lua_tolstring(L, -2, &name.size);
 			value.at = lua_tolstring(L, -1, &value.size);
 			add_header(reply, name, value);
-			lua_pushvalue(L, -2); /* the key again; the value stays below it */
+			lua_pushvalue(L,
+				      -2); /* the key again; the value stays below it */
 		} else {
 			lua_pop(L, 1);
 		}
 	}
 }
 
-/* --- faults ---------------------------------------------------------------------------- */
+/* --- faults ----------------------------------------------------------------------- */
 
 static bool is_standard_member(struct slice name)
 {
@@ -138,7 +140,7 @@ static bool is_fault(lua_State *L, int index)
 	return known;
 }
 
-/* --- results --------------------------------------------------------------------------- */
+/* --- results ---------------------------------------------------------------------- */
 
 static bool reply_body(lua_State *L, struct reply *reply, struct buf *body)
 {
@@ -150,7 +152,8 @@ static bool reply_body(lua_State *L, struct reply *reply, struct buf *body)
 		return true;
 	case LUA_TTABLE:
 		if (!has_header(reply, SLICE("content-type")))
-			add_header(reply, SLICE("content-type"), SLICE("application/json"));
+			add_header(reply, SLICE("content-type"),
+				   SLICE("application/json"));
 		return json_value_write(L, 2, body, &reply->why);
 	case LUA_TSTRING:
 		if (!has_header(reply, SLICE("content-type")))
@@ -160,9 +163,10 @@ static bool reply_body(lua_State *L, struct reply *reply, struct buf *body)
 		buf_append(body, text);
 		return true;
 	default:
-		return fault_set(&reply->why, FAULT_internal,
-				 "the handler returned a %s as body; give a table, a text or nil",
-				 luaL_typename(L, 2));
+		return fault_set(
+			&reply->why, FAULT_internal,
+			"the handler returned a %s as body; give a table, a text or nil",
+			luaL_typename(L, 2));
 	}
 }
 
@@ -172,16 +176,17 @@ static bool reply_results(lua_State *L, struct reply *reply, struct buf *body)
 
 	if (!(status >= 200 && status <= 599) || status != (int)status)
 		return fault_set(&reply->why, FAULT_internal,
-				 "the handler returned %s as status; return status, body or a fault",
-				 lua_type(L, 1) == LUA_TNUMBER ? "a bad number" :
-								 luaL_typename(L, 1));
+				 "the handler returned %s as status; return status, body "
+				 "or a fault",
+				 lua_type(L, 1) == LUA_TNUMBER ? "a bad number"
+							       : luaL_typename(L, 1));
 	reply->status = (int)status;
 	read_headers(L, 3, reply);
 	return reply_body(L, reply, body);
 }
 
-void reply_read(lua_State *L, const struct fault *why, struct slice trace_id, bool production,
-		struct reply *reply, struct buf *body)
+void reply_read(lua_State *L, const struct fault *why, struct slice trace_id,
+		bool production, struct reply *reply, struct buf *body)
 {
 	int fault_index = 0;
 

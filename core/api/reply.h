@@ -2,8 +2,8 @@
 /* reply.h -- what a handler returned, as an HTTP answer.
  *
  *   status, body[, headers]   a table is written as JSON, a text as it is, nil as nothing
- *   a fault                   its problem document (RFC 9457), further fields of the fault included
- *   anything else             500: "the handler returned ..."
+ *   a fault                   its problem document (RFC 9457), further fields of the
+ * fault included anything else             500: "the handler returned ..."
  */
 #ifndef API_REPLY_H
 #define API_REPLY_H
@@ -12,7 +12,7 @@
 #include "base/fault.h"
 #include "http/request.h"
 
-#include <lua.h>
+struct lua_State;
 
 #define REPLY_HEADERS_MAX 32
 
@@ -23,10 +23,10 @@ struct reply {
 	struct fault why; /* kind FAULT_none: it went well */
 };
 
-/* Reads the stack of L as task_done_fn gets it (why: the task failed), writes the body. trace_id
- * may be empty. In production the detail of an internal error stays out of the body. Never
- * raises. Hot path. */
-void reply_read(lua_State *L, const struct fault *why, struct slice trace_id, bool production,
-		struct reply *reply, struct buf *body);
+/* Reads the stack of L as task_done_fn gets it (why: the task failed), writes the body.
+ * trace_id may be empty. In production the detail of an internal error stays out of the
+ * body. Never raises. Hot path. */
+void reply_read(struct lua_State *L, const struct fault *why, struct slice trace_id,
+		bool production, struct reply *reply, struct buf *body);
 
 #endif

@@ -11,7 +11,7 @@
 
 #include <stdio.h>
 
-/* --- series ---------------------------------------------------------------------------- */
+/* --- series ----------------------------------------------------------------------- */
 
 static struct series *find_series(const struct observer *observer, struct slice method,
 				  struct slice endpoint, int status)
@@ -48,7 +48,7 @@ static struct series *route_series(const struct request_record *record,
 static struct slice label_of_method(struct slice method)
 {
 	static const struct slice known[] = {
-		{ "GET", 3 },	 { "POST", 4 }, { "PUT", 3 },	 { "PATCH", 5 },
+		{ "GET", 3 },	 { "POST", 4 }, { "PUT", 3 },	  { "PATCH", 5 },
 		{ "DELETE", 6 }, { "HEAD", 4 }, { "OPTIONS", 7 },
 	};
 
@@ -65,7 +65,7 @@ void request_record_count(const struct observer *observer, struct slice method,
 		       seconds);
 }
 
-/* --- the beginning --------------------------------------------------------------------- */
+/* --- the beginning ---------------------------------------------------------------- */
 
 /* "host", "host:port", "[::1]:port" */
 static void describe_authority(struct span *span, struct slice authority)
@@ -125,11 +125,13 @@ static bool read_parent(struct request_record *record, struct http_request *requ
 			buf_append(&record->state, header.value);
 		}
 	}
-	return parents == 1 && trace_parse(traceparent, buf_slice(&record->state), parent);
+	return parents == 1 &&
+	       trace_parse(traceparent, buf_slice(&record->state), parent);
 }
 
 /* "GET /orders/:id": kept with the route, but for HEAD. */
-static struct slice span_name(const struct request_record *record, char *text, size_t size)
+static struct slice span_name(const struct request_record *record, char *text,
+			      size_t size)
 {
 	int length;
 
@@ -152,15 +154,15 @@ void request_record_begin(struct request_record *record, const struct observer *
 
 	record->began = http_request_began(request);
 	record->route = match->route ? match->route->handler : NULL;
-	record->endpoint = match->route	  ? match->route->template :
-			   match->sibling ? match->sibling->template :
-					    REQUEST_UNMATCHED;
+	record->endpoint = match->route	    ? match->route->template
+			   : match->sibling ? match->sibling->template
+					    : REQUEST_UNMATCHED;
 	record->method = label_of_method(http_request_method(request));
 	record->path_size = path.size < REQUEST_PATH_KEPT ? path.size : REQUEST_PATH_KEPT;
 	memcpy(record->path, path.at, record->path_size);
-	record->span =
-		span_start(observer->tracer, SPAN_server,
-			   span_name(record, name, sizeof(name)), continued ? &parent : NULL);
+	record->span = span_start(observer->tracer, SPAN_server,
+				  span_name(record, name, sizeof(name)),
+				  continued ? &parent : NULL);
 	if (span_recording(record->span))
 		describe(record, request);
 }
@@ -176,22 +178,24 @@ struct slice request_record_trace_id(const struct request_record *record, char t
 	return slice_of(text, 32);
 }
 
-/* --- the end --------------------------------------------------------------------------- */
+/* --- the end ---------------------------------------------------------------------- */
 
-static void write_log(const struct request_record *record, const struct observer *observer,
-		      int status, double seconds, const struct fault *why,
-		      struct slice traceback)
+static void write_log(const struct request_record *record,
+		      const struct observer *observer, int status, double seconds,
+		      const struct fault *why, struct slice traceback)
 {
 	struct attr attrs[8];
 	size_t count = 0;
 
 	attrs[count++] = attr_text(SLICE("method"), record->method);
 	attrs[count++] = attr_text(SLICE("route"), record->endpoint);
-	attrs[count++] = attr_text(SLICE("path"), slice_of(record->path, record->path_size));
+	attrs[count++] =
+		attr_text(SLICE("path"), slice_of(record->path, record->path_size));
 	attrs[count++] = attr_integer(SLICE("status"), status);
 	attrs[count++] = attr_double(SLICE("duration_s"), seconds);
 	if (why->kind) {
-		attrs[count++] = attr_text(SLICE("kind"), slice_text(fault_name(why->kind)));
+		attrs[count++] =
+			attr_text(SLICE("kind"), slice_text(fault_name(why->kind)));
 		attrs[count++] = attr_text(SLICE("error"), slice_text(why->detail));
 	}
 	if (traceback.size)
@@ -209,8 +213,8 @@ static void end_span(struct request_record *record, int status, const struct fau
 		int size = snprintf(code, sizeof(code), "%d", status);
 
 		span_fail(record->span,
-			  why->kind ? slice_text(fault_name(why->kind)) :
-				      slice_of(code, (size_t)size),
+			  why->kind ? slice_text(fault_name(why->kind))
+				    : slice_of(code, (size_t)size),
 			  slice_text(why->detail));
 	}
 	span_end(record->span);
@@ -242,7 +246,8 @@ void request_record_refused(const struct observer *observer, struct slice method
 	span_attr(record.span, attr_text(SLICE("http.request.method"), record.method));
 	span_attr(record.span, attr_text(SLICE("url.scheme"), SLICE("http")));
 	request_record_trace_id(&record, trace_id);
-	request_record_end(&record, observer, fault_status(why), why, (struct slice){ 0 });
+	request_record_end(&record, observer, fault_status(why), why,
+			   (struct slice){ 0 });
 	request_record_finish(&record);
 }
 

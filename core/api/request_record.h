@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* request_record.h -- what is said about one served request: its server span, its series and
- * its log line.
+/* request_record.h -- what is said about one served request: its server span, its series
+ * and its log line.
  *
  *     zeroed or ended --begin--> under way --end--> ended (to be used again, or finished)
  *
- * Names come from the route, never from the path: a client cannot make new series. Hot path.
+ * Names come from the route, never from the path: a client cannot make new series. Hot
+ * path.
  */
 #ifndef API_REQUEST_RECORD_H
 #define API_REQUEST_RECORD_H
@@ -51,7 +52,8 @@ struct slice request_record_trace_id(const struct request_record *record, char t
 void request_record_count(const struct observer *observer, struct slice method,
 			  struct slice endpoint, int status, double seconds);
 
-/* A request that the server refuses by itself: counts, logs and traces it; gives its trace. */
+/* A request that the server refuses by itself: counts, logs and traces it; gives its
+ * trace. */
 void request_record_refused(const struct observer *observer, struct slice method,
 			    const struct fault *why, char trace_id[33]);
 

@@ -19,7 +19,8 @@ static int hex_digit(char c)
 	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* application/x-www-form-urlencoded text, decoded and pushed. A broken escape stays as it is. */
+/* application/x-www-form-urlencoded text, decoded and pushed. A broken escape stays as it
+ * is. */
 static void push_decoded(lua_State *L, struct slice text, struct buf *scratch)
 {
 	buf_reset(scratch);
@@ -28,9 +29,11 @@ static void push_decoded(lua_State *L, struct slice text, struct buf *scratch)
 
 		if (c == '+') {
 			c = ' ';
-		} else if (c == '%' && i + 2 < text.size && hex_digit(text.at[i + 1]) >= 0 &&
+		} else if (c == '%' && i + 2 < text.size &&
+			   hex_digit(text.at[i + 1]) >= 0 &&
 			   hex_digit(text.at[i + 2]) >= 0) {
-			c = (char)(hex_digit(text.at[i + 1]) << 4 | hex_digit(text.at[i + 2]));
+			c = (char)(hex_digit(text.at[i + 1]) << 4 |
+				   hex_digit(text.at[i + 2]));
 			i += 2;
 		}
 		buf_append_byte(scratch, c);
@@ -43,7 +46,8 @@ static void push_query(lua_State *L, struct slice query, struct buf *scratch)
 	struct slice pair, name;
 
 	lua_newtable(L);
-	for (int i = 0; i < QUERY_PAIRS_MAX && query.size && slice_cut(&query, '&', &pair); i++) {
+	for (int i = 0;
+	     i < QUERY_PAIRS_MAX && query.size && slice_cut(&query, '&', &pair); i++) {
 		if (!pair.size)
 			continue;
 		slice_cut(&pair, '=', &name);
@@ -54,7 +58,8 @@ static void push_query(lua_State *L, struct slice query, struct buf *scratch)
 }
 
 /* Whether a header before this one has its name. */
-static bool is_repeated(const struct http_request *request, struct slice name, size_t index)
+static bool is_repeated(const struct http_request *request, struct slice name,
+			size_t index)
 {
 	for (size_t i = 0; i < index; i++)
 		if (slice_equal(http_request_header_at(request, i).name, name))
@@ -62,8 +67,8 @@ static bool is_repeated(const struct http_request *request, struct slice name, s
 	return false;
 }
 
-/* The table below the name on top of the stack has it already: the values become one list (RFC
- * 9110, 5.3), cookies theirs. */
+/* The table below the name on top of the stack has it already: the values become one list
+ * (RFC 9110, 5.3), cookies theirs. */
 static void push_joined_slow(lua_State *L, struct http_header header)
 {
 	lua_pushvalue(L, -1);
@@ -95,7 +100,8 @@ static void push_params(lua_State *L, const struct router_match *match)
 	lua_createtable(L, 0, (int)match->param_count);
 	for (size_t i = 0; i < match->param_count; i++) {
 		lua_pushlstring(L, match->params[i].name.at, match->params[i].name.size);
-		lua_pushlstring(L, match->params[i].value.at, match->params[i].value.size);
+		lua_pushlstring(L, match->params[i].value.at,
+				match->params[i].value.size);
 		lua_rawset(L, -3);
 	}
 }
@@ -116,7 +122,8 @@ static bool is_json(struct slice type)
 	if (slice_equal_nocase(essence, SLICE("application/json")))
 		return true;
 	return slice_starts_with(essence, SLICE("application/")) && essence.size > 5 &&
-	       slice_equal_nocase(slice_of(essence.at + essence.size - 5, 5), SLICE("+json"));
+	       slice_equal_nocase(slice_of(essence.at + essence.size - 5, 5),
+				  SLICE("+json"));
 }
 
 /* Pushes the body's value, or nil without a body. */

@@ -16,7 +16,8 @@ struct load {
 	const char *path;
 };
 
-/* All of this runs protected in host mode: it raises with the words for the script's author. */
+/* All of this runs protected in host mode: it raises with the words for the script's
+ * author. */
 
 static struct slice copy_text(lua_State *L, struct service *service, int table,
 			      const char *field, const char *what)
@@ -66,7 +67,8 @@ static int get_function(lua_State *L, int table, const char *field, bool needed,
 	return LUA_NOREF;
 }
 
-/* Pushes the service's array of this name and gives its length; an absent one is empty. */
+/* Pushes the service's array of this name and gives its length; an absent one is empty.
+ */
 static size_t push_list(lua_State *L, int service, const char *name)
 {
 	size_t count;
@@ -118,7 +120,8 @@ static void read_sockets(lua_State *L, struct service *service)
 {
 	size_t count = push_list(L, 1, "sockets");
 
-	service->sockets = arena_alloc(&service->arena, (count + 1) * sizeof(*service->sockets));
+	service->sockets =
+		arena_alloc(&service->arena, (count + 1) * sizeof(*service->sockets));
 	for (size_t i = 0; i < count; i++) {
 		struct service_socket *socket = &service->sockets[i];
 		int item = push_item(L, i, "socket");
@@ -126,7 +129,8 @@ static void read_sockets(lua_State *L, struct service *service)
 		socket->path = copy_text(L, service, item, "path", "socket");
 		socket->accept = get_function(L, item, "accept", false, socket->path.at);
 		socket->open = get_function(L, item, "open", false, socket->path.at);
-		socket->message = get_function(L, item, "message", false, socket->path.at);
+		socket->message =
+			get_function(L, item, "message", false, socket->path.at);
 		socket->close = get_function(L, item, "close", false, socket->path.at);
 		lua_pop(L, 1);
 	}
@@ -139,7 +143,8 @@ static void read_routes(lua_State *L, struct service *service)
 	size_t count = push_list(L, 1, "routes");
 	size_t all = count + service->socket_count;
 
-	service->routes = arena_alloc(&service->arena, (all + 1) * sizeof(*service->routes));
+	service->routes =
+		arena_alloc(&service->arena, (all + 1) * sizeof(*service->routes));
 	memset(service->routes, 0, (all + 1) * sizeof(*service->routes));
 	for (size_t i = 0; i < count; i++) {
 		struct service_route *route = &service->routes[i];
@@ -169,7 +174,8 @@ static void read_jobs(lua_State *L, struct service *service)
 {
 	size_t count = push_list(L, 1, "jobs");
 
-	service->jobs = arena_alloc(&service->arena, (count + 1) * sizeof(*service->jobs));
+	service->jobs =
+		arena_alloc(&service->arena, (count + 1) * sizeof(*service->jobs));
 	for (size_t i = 0; i < count; i++) {
 		struct service_job *job = &service->jobs[i];
 		int item = push_item(L, i, "job");
@@ -177,7 +183,8 @@ static void read_jobs(lua_State *L, struct service *service)
 		job->name = copy_text(L, service, item, "name", "job");
 		job->every_s = get_number(L, item, "every_s", 0);
 		if (!(job->every_s >= 0.01 && job->every_s <= 86400))
-			luaL_error(L, "job %s: 'every_s' must be from 0.01 to 86400", job->name.at);
+			luaL_error(L, "job %s: 'every_s' must be from 0.01 to 86400",
+				   job->name.at);
 		job->handler = get_function(L, item, "handler", true, job->name.at);
 		for (size_t other = 0; other < i; other++)
 			if (slice_equal(service->jobs[other].name, job->name))
@@ -193,7 +200,8 @@ static void read_keys(lua_State *L, struct service *service, int item,
 {
 	lua_getfield(L, item, "bind");
 	if (!lua_istable(L, -1) || lua_objlen(L, -1) > SERVICE_KEYS_MAX)
-		luaL_error(L, "consumer %s: 'bind' must be a table of up to %d routing keys",
+		luaL_error(L,
+			   "consumer %s: 'bind' must be a table of up to %d routing keys",
 			   consumer->queue.at, SERVICE_KEYS_MAX);
 	consumer->key_count = lua_objlen(L, -1);
 	for (size_t i = 0; i < consumer->key_count; i++) {
@@ -224,7 +232,8 @@ static void read_consumers(lua_State *L, struct service *service)
 				   consumer->queue.at);
 		consumer->prefetch = (unsigned)prefetch;
 		read_keys(L, service, item, consumer);
-		consumer->handler = get_function(L, item, "handler", true, consumer->queue.at);
+		consumer->handler =
+			get_function(L, item, "handler", true, consumer->queue.at);
 		lua_pop(L, 1);
 	}
 	service->consumer_count = count;

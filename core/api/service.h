@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* service.h -- a service as its script describes it, read once when the file has run.
  *
- * The script returns a table (built by lib/app.lua): name, and the arrays routes, jobs, consumers,
- * sockets. Their functions are kept as registry references of the VM; their texts are copied.
+ * The script returns a table (built by lib/app.lua): name, and the arrays routes, jobs,
+ * consumers, sockets. Their functions are kept as registry references of the VM; their
+ * texts are copied.
  */
 #ifndef API_SERVICE_H
 #define API_SERVICE_H
@@ -66,7 +67,8 @@ struct service {
 	struct arena arena;
 };
 
-/* Runs the file and reads what it returns. NULL with file and line in why when it cannot. */
+/* Runs the file and reads what it returns. NULL with file and line in why when it cannot.
+ */
 struct service *service_load(struct vm *vm, const char *path, struct fault *why);
 void service_destroy(struct service *service);
 

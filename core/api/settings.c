@@ -55,8 +55,8 @@ static struct setting *renew(struct settings *settings, struct slice name)
 	struct setting *setting = find(settings, name);
 
 	if (!setting) {
-		settings->all = mem_resize(settings->all,
-					   (settings->count + 1) * sizeof(*settings->all));
+		settings->all = mem_resize(settings->all, (settings->count + 1) *
+								  sizeof(*settings->all));
 		setting = &settings->all[settings->count++];
 		*setting = (struct setting){ 0 };
 		buf_append(&setting->name, name);
@@ -107,7 +107,7 @@ void settings_push(lua_State *L, void *context, struct slice name)
 		lua_pushnil(L);
 }
 
-/* --- conf/<lab>.lua -------------------------------------------------------------------- */
+/* --- conf/<lab>.lua --------------------------------------------------------------- */
 
 struct reading {
 	struct settings *settings;

@@ -19,10 +19,12 @@
 #include "watch/log.h"
 #include "watch/trace.h"
 
+#include <lauxlib.h>
 #include <stdlib.h>
 
 #define PING_MS 30000
-#define QUEUE_FACTOR 16 /* what a slow reader may leave, in messages of the largest size */
+#define QUEUE_FACTOR                                                                     \
+	16 /* what a slow reader may leave, in messages of the largest size */
 
 struct socket_server {
 	struct socket_server_config config;
@@ -58,7 +60,7 @@ struct text {
 
 static void proceed(struct connection *connection);
 
-/* --- the script's object --------------------------------------------------------------- */
+/* --- the script's object ---------------------------------------------------------- */
 
 /* 0, which is nobody's, when a script has changed it to something else. */
 static uint64_t conn_id(lua_State *L)
@@ -72,7 +74,8 @@ static uint64_t conn_id(lua_State *L)
 	return id >= 1 && id <= 0x1p53 ? (uint64_t)id : 0;
 }
 
-/* conn:send(text or table) -> boolean: false when the connection is gone or its queue full */
+/* conn:send(text or table) -> boolean: false when the connection is gone or its queue
+ * full */
 static int l_conn_send(lua_State *L)
 {
 	struct socket_server *server = lua_touserdata(L, lua_upvalueindex(1));
@@ -89,7 +92,8 @@ static int l_conn_send(lua_State *L)
 		buf_reset(&server->scratch);
 		if (!json_value_write(L, 2, &server->scratch, &why))
 			return luaL_error(L, "conn:send: %s", why.detail);
-		sent = socket_hub_send(server->config.hub, id, buf_slice(&server->scratch));
+		sent = socket_hub_send(server->config.hub, id,
+				       buf_slice(&server->scratch));
 	}
 	lua_pushboolean(L, sent);
 	return 1;
@@ -116,7 +120,8 @@ static int l_conn_close(lua_State *L)
 /* Makes the metatable of conn. */
 static int make_methods(lua_State *L)
 {
-	static const luaL_Reg methods[] = { { "close", l_conn_close }, { "send", l_conn_send } };
+	static const luaL_Reg methods[] = { { "close", l_conn_close },
+					    { "send", l_conn_send } };
 	struct socket_server *server = vm_call_data(L);
 
 	lua_createtable(L, 0, 2);
@@ -133,7 +138,7 @@ static int make_methods(lua_State *L)
 	return 0;
 }
 
-/* --- tasks of an open connection ------------------------------------------------------- */
+/* --- tasks of an open connection -------------------------------------------------- */
 
 static void drop_waiting(struct connection *connection)
 {
@@ -148,7 +153,8 @@ static void drop_waiting(struct connection *connection)
 static void connection_free(struct connection *connection)
 {
 	drop_waiting(connection);
-	luaL_unref(vm_main(connection->server->config.vm), LUA_REGISTRYINDEX, connection->conn);
+	luaL_unref(vm_main(connection->server->config.vm), LUA_REGISTRYINDEX,
+		   connection->conn);
 	free(connection);
 }
 
@@ -168,8 +174,8 @@ static void on_step_done(void *context, lua_State *L, const struct fault *why)
 		};
 
 		if (why->kind != FAULT_cancelled)
-			log_write(loop_observer(server->config.loop)->log, LOG_error, NULL,
-				  SLICE("websocket handler failed"), attrs,
+			log_write(loop_observer(server->config.loop)->log, LOG_error,
+				  NULL, SLICE("websocket handler failed"), attrs,
 				  traceback.size ? 4 : 3);
 		connection->failed = true;
 		drop_waiting(connection);
@@ -199,7 +205,8 @@ static void push_step(lua_State *L, void *data)
 }
 
 /* False: the script has no such function, and nothing was started. */
-static bool run_step(struct connection *connection, int function, struct slice text, int code)
+static bool run_step(struct connection *connection, int function, struct slice text,
+		     int code)
 {
 	struct socket_server *server = connection->server;
 	struct step step = { connection, function, text, code };
@@ -282,7 +289,7 @@ static void on_closed(void *context, int code)
 		proceed(connection);
 }
 
-/* --- accepting ------------------------------------------------------------------------- */
+/* --- accepting -------------------------------------------------------------------- */
 
 /* Pushes a member of the table at index 1, which accept returned; no metamethods. */
 static void push_member(lua_State *L, const char *name)
@@ -349,8 +356,8 @@ static void upgrade(lua_State *L, struct connection *connection)
 	};
 	struct slice channels[SOCKET_CHANNELS_MAX];
 	size_t count = read_channels(L, channels);
-	struct websocket *websocket = websocket_accept(connection->request, server->config.loop,
-						       &config, &handler, connection);
+	struct websocket *websocket = websocket_accept(
+		connection->request, server->config.loop, &config, &handler, connection);
 	struct fault why;
 
 	if (!websocket) {
@@ -434,7 +441,8 @@ static void push_accept(lua_State *L, void *data)
 			   &connection->server->scratch);
 }
 
-void socket_server_accept(struct socket_server *server, const struct service_socket *socket,
+void socket_server_accept(struct socket_server *server,
+			  const struct service_socket *socket,
 			  struct http_request *request, const struct router_match *match,
 			  const struct trace_context *trace, socket_answered_fn *done,
 			  void *context)

@@ -62,7 +62,7 @@ struct broadcast {
 	} deliveries[];
 };
 
-/* --- finding ----------------------------------------------------------------- */
+/* --- finding ---------------------------------------------------------------------- */
 
 static uint64_t hash_name(struct slice name) /* FNV-1a */
 {
@@ -135,7 +135,7 @@ static void grow_channels(struct socket_hub *hub)
 	hub->channel_slots = slots;
 }
 
-/* --- joining and leaving channels -------------------------------------------- */
+/* --- joining and leaving channels ------------------------------------------------- */
 
 static struct channel *channel_get(struct socket_hub *hub, struct slice name)
 {
@@ -234,7 +234,7 @@ void socket_hub_remove(struct socket_hub *hub, uint64_t id)
 	series_add(hub->open, -1);
 }
 
-/* --- sending ----------------------------------------------------------------- */
+/* --- sending ---------------------------------------------------------------------- */
 
 bool socket_hub_send(struct socket_hub *hub, uint64_t id, struct slice text)
 {
@@ -349,7 +349,7 @@ void socket_hub_broadcast(struct socket_hub *hub, struct slice channel, struct s
 	}
 }
 
-/* --- life -------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------- */
 
 struct socket_hub *socket_hub_create(struct loop *loop)
 {

@@ -36,7 +36,8 @@ static void read_case(lua_State *L, struct test_cases *cases, size_t i)
 
 	lua_rawgeti(L, 1, (int)i + 1);
 	if (!lua_istable(L, -1))
-		luaL_error(L, "test %d is no table {name = text, fn = function}", (int)i + 1);
+		luaL_error(L, "test %d is no table {name = text, fn = function}",
+			   (int)i + 1);
 	lua_getfield(L, -1, "name");
 	if (lua_type(L, -1) != LUA_TSTRING)
 		luaL_error(L, "test %d has no name", (int)i + 1);

@@ -18,9 +18,10 @@ void test_cases_destroy(struct test_cases *cases);
 size_t test_cases_count(const struct test_cases *cases);
 struct slice test_cases_name(const struct test_cases *cases, size_t index);
 
-/* Starts the test as a task; one at a time. ended is called once: why NULL when it passed. Both
- * are borrowed during the call. */
-typedef void test_ended_fn(void *context, const struct fault *why, struct slice traceback);
+/* Starts the test as a task; one at a time. ended is called once: why NULL when it
+ * passed. Both are borrowed during the call. */
+typedef void test_ended_fn(void *context, const struct fault *why,
+			   struct slice traceback);
 void test_cases_start(struct test_cases *cases, size_t index, struct mono deadline,
 		      test_ended_fn *ended, void *context);
 

@@ -59,7 +59,7 @@ struct slice arena_copy(struct arena *arena, struct slice s)
 	if (s.size > 0)
 		memcpy(copy, s.at, s.size);
 	copy[s.size] = '\0';
-	return (struct slice){copy, s.size};
+	return (struct slice){ copy, s.size };
 }
 
 void arena_finish(struct arena *arena)

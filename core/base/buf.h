@@ -50,7 +50,7 @@ static inline void buf_reset(struct buf *buf)
 /* Borrowed until the next change. */
 static inline struct slice buf_slice(const struct buf *buf)
 {
-	return (struct slice){buf->at, buf->size};
+	return (struct slice){ buf->at, buf->size };
 }
 
 #endif

@@ -30,7 +30,7 @@ void chaos_disarm(struct chaos *chaos, enum chaos_at at)
 	check((unsigned)at < CHAOS_points);
 	if (chaos->rules[at].times != 0)
 		chaos->armed--;
-	chaos->rules[at] = (struct chaos_rule){0};
+	chaos->rules[at] = (struct chaos_rule){ 0 };
 }
 
 bool chaos_at_of(struct slice name, enum chaos_at *at)
@@ -55,7 +55,7 @@ struct chaos_effect chaos_point_slow(struct chaos *chaos, enum chaos_at at)
 	struct chaos_effect effect = rule->effect;
 
 	if (rule->times == 0)
-		return (struct chaos_effect){0};
+		return (struct chaos_effect){ 0 };
 	if (rule->times > 0 && --rule->times == 0)
 		chaos->armed--;
 	return effect;

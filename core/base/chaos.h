@@ -49,7 +49,7 @@ struct chaos_effect chaos_point_slow(struct chaos *chaos, enum chaos_at at);
 static inline struct chaos_effect chaos_point(struct chaos *chaos, enum chaos_at at)
 {
 	if (__builtin_expect(chaos->armed == 0, 1))
-		return (struct chaos_effect){0};
+		return (struct chaos_effect){ 0 };
 	return chaos_point_slow(chaos, at);
 }
 

@@ -33,12 +33,12 @@ static int64_t clock_read(struct frozen *frozen, clockid_t id)
 
 struct mono clock_mono(void)
 {
-	return (struct mono){clock_read(&frozen_mono, CLOCK_MONOTONIC)};
+	return (struct mono){ clock_read(&frozen_mono, CLOCK_MONOTONIC) };
 }
 
 struct wall clock_wall(void)
 {
-	return (struct wall){clock_read(&frozen_wall, CLOCK_REALTIME)};
+	return (struct wall){ clock_read(&frozen_wall, CLOCK_REALTIME) };
 }
 
 static void freeze(struct frozen *frozen, const int64_t *ns)

@@ -20,7 +20,7 @@ struct wall {
 };
 
 /* A deadline that never comes. */
-#define MONO_NEVER ((struct mono){INT64_MAX})
+#define MONO_NEVER ((struct mono){ INT64_MAX })
 
 #define CLOCK_ISO_SIZE 28 /* "2026-01-02T03:04:05.123456Z" and a NUL */
 
@@ -36,7 +36,7 @@ void clock_iso(struct wall wall, char text[CLOCK_ISO_SIZE]);
 
 static inline struct mono mono_after_ms(struct mono from, int64_t ms)
 {
-	return from.ns == INT64_MAX ? from : (struct mono){from.ns + ms * 1000000};
+	return from.ns == INT64_MAX ? from : (struct mono){ from.ns + ms * 1000000 };
 }
 
 static inline struct mono mono_earlier(struct mono a, struct mono b)

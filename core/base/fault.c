@@ -11,8 +11,8 @@ static const struct {
 	const char *title;
 	int status;
 } kinds[FAULT_kinds] = {
-	[FAULT_none] = {"none", "No failure", 200},
-#define FAULT(name, status, title) [FAULT_##name] = {#name, title, status},
+	[FAULT_none] = { "none", "No failure", 200 },
+#define FAULT(name, status, title) [FAULT_##name] = { #name, title, status },
 #include "base/fault.def"
 #undef FAULT
 };

@@ -23,7 +23,7 @@ enum fault_kind {
 
 struct fault {
 	enum fault_kind kind;
-	int status;	  /* HTTP status where it is not the kind's own; else 0 */
+	int status; /* HTTP status where it is not the kind's own; else 0 */
 	char detail[240]; /* for people; no secrets; terminated */
 };
 

@@ -50,7 +50,7 @@ void json_close_array(struct json *json)
 static void put_escaped(struct buf *out, unsigned char byte)
 {
 	static const char hex[] = "0123456789abcdef";
-	char text[6] = {'\\', 'u', '0', '0', hex[byte >> 4], hex[byte & 15]};
+	char text[6] = { '\\', 'u', '0', '0', hex[byte >> 4], hex[byte & 15] };
 	static const char known[] = "\"\"\\\\\bb\ff\nn\rr\tt";
 
 	for (size_t i = 0; i < sizeof(known) - 1; i += 2)

@@ -20,7 +20,7 @@ struct json {
 
 static inline struct json json_to(struct buf *out)
 {
-	return (struct json){out, false};
+	return (struct json){ out, false };
 }
 
 void json_open_object(struct json *json);

@@ -22,13 +22,13 @@ bool slice_equal_nocase(struct slice a, struct slice b)
 bool slice_starts_with(struct slice s, struct slice prefix)
 {
 	return s.size >= prefix.size &&
-	       slice_equal((struct slice){s.at, prefix.size}, prefix);
+	       slice_equal((struct slice){ s.at, prefix.size }, prefix);
 }
 
 bool slice_ends_with(struct slice s, struct slice suffix)
 {
 	return s.size >= suffix.size &&
-	       slice_equal((struct slice){s.at + s.size - suffix.size, suffix.size},
+	       slice_equal((struct slice){ s.at + s.size - suffix.size, suffix.size },
 			   suffix);
 }
 
@@ -57,10 +57,10 @@ bool slice_cut(struct slice *rest, char separator, struct slice *part)
 	found = rest->size > 0 ? memchr(rest->at, separator, rest->size) : NULL;
 	if (found == NULL) {
 		*part = *rest;
-		*rest = (struct slice){NULL, 0};
+		*rest = (struct slice){ NULL, 0 };
 		return true;
 	}
-	*part = (struct slice){rest->at, (size_t)(found - rest->at)};
+	*part = (struct slice){ rest->at, (size_t)(found - rest->at) };
 	rest->size -= part->size + 1;
 	rest->at = found + 1;
 	return true;

@@ -17,20 +17,20 @@ struct slice {
 };
 
 /* A slice of a string literal. */
-#define SLICE(literal) ((struct slice){"" literal, sizeof(literal) - 1})
+#define SLICE(literal) ((struct slice){ "" literal, sizeof(literal) - 1 })
 
 /* For printf: "%.*s", SLICE_PRINT(s). */
 #define SLICE_PRINT(s) (int)(s).size, (s).at
 
 static inline struct slice slice_of(const char *at, size_t size)
 {
-	return (struct slice){at, size};
+	return (struct slice){ at, size };
 }
 
 /* A slice of a terminated string; NULL is the empty slice. */
 static inline struct slice slice_text(const char *text)
 {
-	return (struct slice){text, text ? strlen(text) : 0};
+	return (struct slice){ text, text ? strlen(text) : 0 };
 }
 
 static inline bool slice_equal(struct slice a, struct slice b)

@@ -63,10 +63,10 @@ size_t utf8_valid(struct slice text)
 	for (;;) {
 		size_t character;
 
-		i += ascii_prefix((struct slice){text.at + i, text.size - i});
+		i += ascii_prefix((struct slice){ text.at + i, text.size - i });
 		if (i == text.size)
 			return i;
-		character = utf8_character((struct slice){text.at + i, text.size - i});
+		character = utf8_character((struct slice){ text.at + i, text.size - i });
 		if (character == 0)
 			return i;
 		i += character;
@@ -86,7 +86,7 @@ struct slice utf8_cut(struct slice text, size_t size_max)
 		size--;
 	if (is_continuation((unsigned char)text.at[size]))
 		size = size_max;
-	return (struct slice){text.at, size};
+	return (struct slice){ text.at, size };
 }
 
 size_t utf8_mend(struct slice text, char *out, size_t size_max)

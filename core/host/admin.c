@@ -40,12 +40,13 @@ struct readiness {
 
 static struct slice known_method(const struct http_request *request)
 {
-	return slice_equal(http_request_method(request), SLICE("HEAD")) ? SLICE("HEAD") :
-									  SLICE("GET");
+	return slice_equal(http_request_method(request), SLICE("HEAD")) ? SLICE("HEAD")
+									: SLICE("GET");
 }
 
-static void respond(struct admin *admin, struct http_request *request, struct slice endpoint,
-		    int status, struct slice type, struct slice body)
+static void respond(struct admin *admin, struct http_request *request,
+		    struct slice endpoint, int status, struct slice type,
+		    struct slice body)
 {
 	struct http_header header = { SLICE("content-type"), type };
 	struct slice method = known_method(request);
@@ -55,7 +56,7 @@ static void respond(struct admin *admin, struct http_request *request, struct sl
 	handler_record(admin->config.handler, method, endpoint, status, began);
 }
 
-/* --- /metrics -------------------------------------------------------------------------- */
+/* --- /metrics --------------------------------------------------------------------- */
 
 /* How far a total went beyond what is counted. Whoever comes late with an older one adds
  * nothing. */
@@ -96,7 +97,7 @@ static void serve_metrics(struct admin *admin, struct http_request *request,
 		buf_slice(&admin->text));
 }
 
-/* --- /ready ---------------------------------------------------------------------------- */
+/* --- /ready ----------------------------------------------------------------------- */
 
 static void write_readiness(const struct readiness *readiness, bool ready, bool draining,
 			    struct buf *out)
@@ -105,9 +106,9 @@ static void write_readiness(const struct readiness *readiness, bool ready, bool 
 
 	json_open_object(&json);
 	json_key(&json, SLICE("status"));
-	json_string(&json, draining ? SLICE("draining") :
-			   ready    ? SLICE("ready") :
-				      SLICE("unready"));
+	json_string(&json, draining ? SLICE("draining")
+			   : ready  ? SLICE("ready")
+				    : SLICE("unready"));
 	json_key(&json, SLICE("dependencies"));
 	json_open_array(&json);
 	for (int i = 0; i < DEPENDENCIES; i++) {
@@ -157,7 +158,8 @@ static void on_gone(void *context)
 }
 
 /* One dependency has answered. Deferred, so that nobody is answered inside the last one's
- * callback; when nobody waits any more (the loop may not run any more either), at once. */
+ * callback; when nobody waits any more (the loop may not run any more either), at once.
+ */
 static void part_done(struct part *part, const struct fault *why)
 {
 	struct readiness *readiness = part->readiness;
@@ -169,17 +171,18 @@ static void part_done(struct part *part, const struct fault *why)
 	if (!readiness->request)
 		free(readiness);
 	else
-		loop_defer(readiness->admin->config.api->loop, &readiness->finish, on_finish,
-			   readiness);
+		loop_defer(readiness->admin->config.api->loop, &readiness->finish,
+			   on_finish, readiness);
 }
 
-static void on_postgres(void *context, const struct pg_result *result, const struct fault *why,
-			const struct pg_error *error)
+static void on_postgres(void *context, const struct pg_result *result,
+			const struct fault *why, const struct pg_error *error)
 {
 	part_done(context, why);
 }
 
-static void on_redis(void *context, const struct redis_value *value, const struct fault *why)
+static void on_redis(void *context, const struct redis_value *value,
+		     const struct fault *why)
 {
 	part_done(context, why);
 }
@@ -219,7 +222,7 @@ static void serve_ready(struct admin *admin, struct http_request *request)
 	part_done(&parts[DEPENDENCIES - 1], NULL);
 }
 
-/* --- which is it ----------------------------------------------------------------------- */
+/* --- which is it ------------------------------------------------------------------ */
 
 bool admin_serve(struct admin *admin, struct http_request *request)
 {

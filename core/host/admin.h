@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* admin.h -- the host's own endpoints on one worker: /health, /ready, /metrics.
  *
- * /health says that the loop turns. /ready asks the stores (a statement, a PING, the state of the
- * broker's connections), each within READY_TIMEOUT_MS, and names the one that fails and why; it is
- * 503 while the process drains. None is traced or logged; all are counted.
+ * /health says that the loop turns. /ready asks the stores (a statement, a PING, the
+ * state of the broker's connections), each within READY_TIMEOUT_MS, and names the one
+ * that fails and why; it is 503 while the process drains. None is traced or logged; all
+ * are counted.
  */
 #ifndef HOST_ADMIN_H
 #define HOST_ADMIN_H
@@ -28,8 +29,8 @@ struct admin_shared { /* of the process, for all workers; zeroed at first */
 	_Atomic double logs_dropped; /* already counted */
 };
 
-/* What only the process as a whole knows (process_*, dropped log records), counted by whoever asks,
- * on its own meter. */
+/* What only the process as a whole knows (process_*, dropped log records), counted by
+ * whoever asks, on its own meter. */
 void admin_count_process(struct admin_shared *shared, const struct log_hub *logs,
 			 struct meter *meter);
 

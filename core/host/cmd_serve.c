@@ -14,7 +14,8 @@ int cmd_serve(char *const *args, size_t count)
 	int status;
 
 	if (count == 0 || args[0][0] == '-')
-		return command_refuse("serve", "which service? LAB/SERVICE or a .lua file");
+		return command_refuse("serve",
+				      "which service? LAB/SERVICE or a .lua file");
 	if (!conf_load(&conf, args[0], args + 1, count - 1, &why)) {
 		conf_finish(&conf);
 		return command_refuse("serve", why.detail);

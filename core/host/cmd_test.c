@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* cmd_test.c -- orrery test FILE...: Lua tests as tasks, without a socket.
  *
- * A file returns an array of {name = text, fn = function}. Each file has fresh settings and a
- * fresh VM; its tests run one after the other, and may wait. Output is TAP; the status is 1 when
- * any failed. Stores are those of the environment (ORRERY_POSTGRES_URL ...), needed only where a
- * test uses them.
+ * A file returns an array of {name = text, fn = function}. Each file has fresh settings
+ * and a fresh VM; its tests run one after the other, and may wait. Output is TAP; the
+ * status is 1 when any failed. Stores are those of the environment (ORRERY_POSTGRES_URL
+ * ...), needed only where a test uses them.
  */
 #include "host/command.h"
 
@@ -37,7 +37,9 @@ static void print_logs(struct log_hub *logs)
 
 	while (log_hub_drain(logs, 1000, print_log, &lines))
 		;
-	fwrite(lines.at, 1, lines.size, stdout);
+	if (lines.size) /* an empty buffer has no memory to point at */
+		if (lines.size)
+		fwrite(lines.at, 1, lines.size, stdout);
 	buf_finish(&lines);
 }
 
@@ -73,7 +75,8 @@ static int run_file(struct wiring_shared *shared, const char *path, int *total)
 		return report_failure(path, &why, total);
 	}
 	if (!*conf.jwt_secret)
-		settings_set_text(conf.shown, SLICE("jwt_secret"), SLICE(TEST_JWT_SECRET));
+		settings_set_text(conf.shown, SLICE("jwt_secret"),
+				  SLICE(TEST_JWT_SECRET));
 	shared->helper = helper_create(1, HELPER_QUEUE_MAX);
 	if (wiring_init(&wiring, shared, &why)) {
 		failed = run_wired(&wiring, path, total);

@@ -4,7 +4,8 @@
 #include <stdio.h>
 
 const struct command commands[] = {
-	{ "migrate", "LAB", "Brings the database of a lab to its newest schema." , cmd_migrate },
+	{ "migrate", "LAB", "Brings the database of a lab to its newest schema.",
+	  cmd_migrate },
 	{ "serve", "SERVICE [--SETTING VALUE]...",
 	  "Runs one service: LAB/SERVICE, or a .lua file that returns one.", cmd_serve },
 	{ "test", "FILE...", "Runs Lua tests without a socket.", cmd_test },

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* command.h -- the commands of `orrery`, one file cmd_<name>.c each.
  *
- * A command gets the arguments behind its name and gives the exit status: 0 well, 1 it failed, 2
- * it was called wrongly. What it says goes to standard output, complaints to standard error.
+ * A command gets the arguments behind its name and gives the exit status: 0 well, 1 it
+ * failed, 2 it was called wrongly. What it says goes to standard output, complaints to
+ * standard error.
  */
 #ifndef HOST_COMMAND_H
 #define HOST_COMMAND_H

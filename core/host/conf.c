@@ -23,9 +23,11 @@ static const struct definition {
 	unsigned long number, least, most;
 	size_t place; /* in struct conf */
 } definitions[] = {
-#define TEXT(name, value, why) { #name, KIND_text, value, 0, 0, 0, offsetof(struct conf, name) },
-#define SECRET(name, why) { #name, KIND_secret, "", 0, 0, 0, offsetof(struct conf, name) },
-#define NUMBER(name, value, least, most, why) \
+#define TEXT(name, value, why)                                                           \
+	{ #name, KIND_text, value, 0, 0, 0, offsetof(struct conf, name) },
+#define SECRET(name, why)                                                                \
+	{ #name, KIND_secret, "", 0, 0, 0, offsetof(struct conf, name) },
+#define NUMBER(name, value, least, most, why)                                            \
 	{ #name, KIND_number, NULL, value, least, most, offsetof(struct conf, name) },
 #include "host/conf.def"
 #undef TEXT
@@ -35,7 +37,8 @@ static const struct definition {
 
 #define DEFINITIONS (sizeof(definitions) / sizeof(*definitions))
 
-/* A word of the command line that says where everything is, so it is read before the rest. */
+/* A word of the command line that says where everything is, so it is read before the
+ * rest. */
 #define ROOT SLICE("root")
 
 static char *copy(const char *text)
@@ -61,7 +64,8 @@ static struct slice last_part(struct slice path)
 {
 	const char *slash = path.size ? memrchr(path.at, '/', path.size) : NULL;
 
-	return slash ? slice_of(slash + 1, path.size - (size_t)(slash + 1 - path.at)) : path;
+	return slash ? slice_of(slash + 1, path.size - (size_t)(slash + 1 - path.at))
+		     : path;
 }
 
 /* What stands before the last part of an absolute path. */
@@ -86,7 +90,7 @@ static bool exists(const char *root, const char *a, const char *b)
 	return yes;
 }
 
-/* --- the root -------------------------------------------------------------------------- */
+/* --- the root --------------------------------------------------------------------- */
 
 /* The nearest folder at or above `from` that has lib/app.lua; NULL when there is none. */
 static char *walk_up(const char *from)
@@ -151,11 +155,12 @@ char *conf_find_root(const char *near, struct fault *why)
 		root = installed_root();
 	if (!root)
 		fault_set(why, FAULT_missing,
-			  "no folder with lib/app.lua here, above, or installed: set ORRERY_ROOT");
+			  "no folder with lib/app.lua here, above, or installed: set "
+			  "ORRERY_ROOT");
 	return root;
 }
 
-/* --- the service ----------------------------------------------------------------------- */
+/* --- the service ------------------------------------------------------------------ */
 
 static bool is_file(const char *spec)
 {
@@ -210,8 +215,8 @@ static bool find_service(struct conf *conf, const char *spec, const char *root,
 		conf->lab = copy("");
 		return true;
 	}
-	path = is_file(spec) ? copy(spec) :
-			       conf_path(conf->root, "scripts", spec, "service.lua");
+	path = is_file(spec) ? copy(spec)
+			     : conf_path(conf->root, "scripts", spec, "service.lua");
 	if (!realpath(path, real)) {
 		fault_set(why, FAULT_missing, "no service at %s", path);
 		free(path);
@@ -223,10 +228,10 @@ static bool find_service(struct conf *conf, const char *spec, const char *root,
 	return true;
 }
 
-/* --- values ---------------------------------------------------------------------------- */
+/* --- values ----------------------------------------------------------------------- */
 
-static bool set_value(struct conf *conf, const struct definition *definition, struct slice value,
-		      const char *from, struct fault *why)
+static bool set_value(struct conf *conf, const struct definition *definition,
+		      struct slice value, const char *from, struct fault *why)
 {
 	void *place = (char *)conf + definition->place;
 	unsigned long long number;
@@ -238,10 +243,11 @@ static bool set_value(struct conf *conf, const struct definition *definition, st
 	}
 	if (!slice_to_uint(value, &number) || number < definition->least ||
 	    number > definition->most)
-		return fault_set(why, FAULT_bad_input,
-				 "%s: %s must be a whole number from %lu to %lu, not '%.*s'", from,
-				 definition->name, definition->least, definition->most,
-				 SLICE_PRINT(value));
+		return fault_set(
+			why, FAULT_bad_input,
+			"%s: %s must be a whole number from %lu to %lu, not '%.*s'", from,
+			definition->name, definition->least, definition->most,
+			SLICE_PRINT(value));
 	*(unsigned *)place = (unsigned)number;
 	return true;
 }
@@ -285,8 +291,9 @@ static bool take_from_file(struct conf *conf, const char *path, struct slice set
 	    slice_equal(setting, SLICE("options"))) {
 		if (slice_starts_with(value, SLICE("{")))
 			return true;
-		return fault_set(why, FAULT_bad_input, "%s: '%.*s' must be a table of names",
-				 path, SLICE_PRINT(setting));
+		return fault_set(why, FAULT_bad_input,
+				 "%s: '%.*s' must be a table of names", path,
+				 SLICE_PRINT(setting));
 	}
 	if (!definition || definition->kind == KIND_secret)
 		return refuse_unknown(path, setting, definition, why);
@@ -320,7 +327,8 @@ static bool read_environment(struct conf *conf, struct fault *why)
 
 	for (size_t i = 0; i < DEFINITIONS; i++) {
 		const char *value;
-		int size = snprintf(variable, sizeof(variable), "ORRERY_%s", definitions[i].name);
+		int size = snprintf(variable, sizeof(variable), "ORRERY_%s",
+				    definitions[i].name);
 
 		for (int c = 0; c < size; c++)
 			variable[c] = (char)toupper((unsigned char)variable[c]);
@@ -332,14 +340,15 @@ static bool read_environment(struct conf *conf, struct fault *why)
 	return true;
 }
 
-/* "--name value" or "--name=value" at *i, which moves on to the value. False when it is neither, or
- * the value is missing. */
+/* "--name value" or "--name=value" at *i, which moves on to the value. False when it is
+ * neither, or the value is missing. */
 static bool cut_argument(char *const *args, size_t count, size_t *i, struct slice *name,
 			 struct slice *value, struct fault *why)
 {
 	*value = slice_text(args[*i]);
 	if (!slice_starts_with(*value, SLICE("--")))
-		return fault_set(why, FAULT_bad_input, "unexpected argument '%s'", args[*i]);
+		return fault_set(why, FAULT_bad_input, "unexpected argument '%s'",
+				 args[*i]);
 	slice_cut(value, '=', name);
 	*name = slice_of(name->at + 2, name->size - 2);
 	if (value->at)
@@ -383,10 +392,11 @@ static bool read_arguments(struct conf *conf, char *const *args, size_t count,
 	return true;
 }
 
-/* --- what scripts see ------------------------------------------------------------------ */
+/* --- what scripts see ------------------------------------------------------------- */
 
 /* {"users": "http://..."}: the members of the file, then those of the environment
- * (ORRERY_UPSTREAM_USERS=http://...). Of two members with one name a reader takes the last. */
+ * (ORRERY_UPSTREAM_USERS=http://...). Of two members with one name a reader takes the
+ * last. */
 static void merge_upstreams(struct conf *conf)
 {
 	struct slice prefix = SLICE("ORRERY_UPSTREAM_");
@@ -402,7 +412,8 @@ static void merge_upstreams(struct conf *conf)
 		char lower[64];
 
 		slice_cut(&value, '=', &name);
-		if (!slice_starts_with(name, prefix) || name.size - prefix.size >= sizeof(lower))
+		if (!slice_starts_with(name, prefix) ||
+		    name.size - prefix.size >= sizeof(lower))
 			continue;
 		name = slice_of(name.at + prefix.size, name.size - prefix.size);
 		for (size_t i = 0; i < name.size; i++)
@@ -428,7 +439,8 @@ static void show(struct conf *conf)
 	settings_set_text(conf->shown, SLICE("lab"), slice_text(conf->lab));
 	settings_set_text(conf->shown, SLICE("mode"), slice_text(conf->mode));
 	if (*conf->jwt_secret)
-		settings_set_text(conf->shown, SLICE("jwt_secret"), slice_text(conf->jwt_secret));
+		settings_set_text(conf->shown, SLICE("jwt_secret"),
+				  slice_text(conf->jwt_secret));
 }
 
 static bool one_of(const char *name, const char *value, const char *const *allowed,
@@ -456,9 +468,9 @@ bool conf_load(struct conf *conf, const char *spec, char *const *args, size_t co
 {
 	*conf = (struct conf){ .shown = settings_create() };
 	set_defaults(conf);
-	if (!find_service(conf, spec, root_argument(args, count), why) || !read_lab(conf, why) ||
-	    !read_environment(conf, why) || !read_arguments(conf, args, count, why) ||
-	    !check_words(conf, why))
+	if (!find_service(conf, spec, root_argument(args, count), why) ||
+	    !read_lab(conf, why) || !read_environment(conf, why) ||
+	    !read_arguments(conf, args, count, why) || !check_words(conf, why))
 		return false;
 	show(conf);
 	return true;

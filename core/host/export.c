@@ -63,7 +63,7 @@ struct export
 	bool draining;
 };
 
-/* --- logs --- */
+/* --- logs ------------------------------------------------------------------------- */
 
 static void ring_bell(void *context)
 {
@@ -118,7 +118,7 @@ static void on_gathered(void *context)
 		    export);
 }
 
-/* --- spans --- */
+/* --- spans ------------------------------------------------------------------------ */
 
 /* Gives how many it took. */
 static size_t take_spans_of(struct export *export, struct tracer *tracer)
@@ -181,7 +181,7 @@ static void on_look(void *context)
 		    mono_after_ms(loop_now(export->loop), wait_ms), on_look, export);
 }
 
-/* --- metrics --- */
+/* --- metrics ---------------------------------------------------------------------- */
 
 static void take_metrics(struct export *export)
 {
@@ -205,7 +205,7 @@ static void on_measure(void *context)
 		on_measure, export);
 }
 
-/* --- ending --- */
+/* --- ending ----------------------------------------------------------------------- */
 
 static struct export_sender *sender_at(struct export *export, int index)
 {
@@ -283,7 +283,7 @@ static void on_bell(void *context, bool readable, bool writable)
 			    export);
 }
 
-/* --- the thread --- */
+/* --- the thread ------------------------------------------------------------------- */
 
 static struct export_sender *make_sender(struct export *export, enum otel_signal which,
 					 enum otlp_signal signal, struct otel_batch batch)
@@ -377,7 +377,7 @@ static void run(void *context)
 	loop_destroy(export->loop);
 }
 
-/* --- life --- */
+/* --- life ------------------------------------------------------------------------- */
 
 struct export *export_create(const struct otel_config *config, struct metrics *metrics,
 			     enum log_severity minimum)

@@ -46,7 +46,7 @@ static const char *const words[] = {
 
 static void post(struct export_sender *sender);
 
-/* --- counting --- */
+/* --- counting --------------------------------------------------------------------- */
 
 static struct series *own(struct export_sender *sender, enum metric_id id,
 			  const char *reason)
@@ -97,7 +97,7 @@ static void say_working(struct export_sender *sender)
 		   "exporting %s again", words[sender->config.signal]);
 }
 
-/* --- the queue --- */
+/* --- the queue -------------------------------------------------------------------- */
 
 static struct closed_batch *first_queued(struct export_sender *sender)
 {
@@ -212,7 +212,7 @@ void export_sender_flush(struct export_sender *sender)
 	close_batch(sender);
 }
 
-/* --- posting --- */
+/* --- posting ---------------------------------------------------------------------- */
 
 /* Retry-After: seconds or a date; -1 when there is none or it makes no sense. */
 static int retry_after_ms(const struct http_answer *answer)
@@ -396,7 +396,7 @@ static void post(struct export_sender *sender)
 	http_client_call(sender->config.client, &call, on_posted, sender);
 }
 
-/* --- life --- */
+/* --- life ------------------------------------------------------------------------- */
 
 static void add_header(struct export_sender *sender, struct slice name,
 		       struct slice value)

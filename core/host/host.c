@@ -15,7 +15,6 @@
 #include "watch/log.h"
 #include "watch/metrics.h"
 
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,12 +51,13 @@ struct host {
 	unsigned port;
 };
 
-/* --- what the process has once --------------------------------------------------------- */
+/* --- what the process has once ---------------------------------------------------- */
 
 static void log_warnings(struct host *host)
 {
 	for (size_t i = 0; i < host->otel.warning_count; i++)
-		log_printf(host->log, LOG_warn, "%.*s", SLICE_PRINT(host->otel.warnings[i]));
+		log_printf(host->log, LOG_warn, "%.*s",
+			   SLICE_PRINT(host->otel.warnings[i]));
 }
 
 static bool make_shared(struct host *host, struct fault *why)
@@ -110,7 +110,7 @@ static void on_export(void *context, struct meter *meter)
 	admin_count_process(&host->shared, host->logs, meter);
 }
 
-/* --- workers --------------------------------------------------------------------------- */
+/* --- workers ---------------------------------------------------------------------- */
 
 static void wake_job(void *context, struct slice name)
 {
@@ -121,8 +121,8 @@ static void wake_job(void *context, struct slice name)
 
 static bool wire_workers(struct host *host, struct fault *why)
 {
-	struct wiring_shared shared = { host->conf, &host->otel, host->logs, host->metrics,
-					host->helper };
+	struct wiring_shared shared = { host->conf, &host->otel, host->logs,
+					host->metrics, host->helper };
 	struct socket_hub **hubs = mem_zeroed(host->conf->workers, sizeof(*hubs));
 
 	for (size_t i = 0; i < host->conf->workers; i++) {
@@ -175,8 +175,9 @@ static bool start_consumers(struct host *host, struct fault *why)
 	if (!service->consumer_count)
 		return true;
 	if (!host->amqp)
-		return fault_set(why, FAULT_bad_input,
-				 "the service consumes queues: set amqp_url (ORRERY_AMQP_URL)");
+		return fault_set(
+			why, FAULT_bad_input,
+			"the service consumes queues: set amqp_url (ORRERY_AMQP_URL)");
 	receivers = mem_zeroed(count, sizeof(*receivers));
 	for (size_t i = 0; i < service->consumer_count; i++) {
 		const struct service_consumer *consumer = &service->consumers[i];
@@ -191,7 +192,8 @@ static bool start_consumers(struct host *host, struct fault *why)
 		};
 
 		for (size_t w = 0; w < count; w++)
-			receivers[w] = worker_service_receiver(host->workers[w].service, i);
+			receivers[w] =
+				worker_service_receiver(host->workers[w].service, i);
 		amqp_consume(host->amqp, &config);
 	}
 	free(receivers);
@@ -202,7 +204,8 @@ static bool listen_all(struct host *host, struct fault *why)
 {
 	host->port = host->conf->port;
 	for (size_t i = 0; i < host->conf->workers; i++) {
-		host->port = worker_service_listen(host->workers[i].service, host->port, why);
+		host->port =
+			worker_service_listen(host->workers[i].service, host->port, why);
 		if (!host->port)
 			return false;
 	}
@@ -220,7 +223,7 @@ static void start_threads(struct host *host)
 	}
 }
 
-/* --- start, wait, end ------------------------------------------------------------------ */
+/* --- start, wait, end ------------------------------------------------------------- */
 
 static bool start_export(struct host *host, struct fault *why)
 {
@@ -252,8 +255,9 @@ static void announce(struct host *host)
 
 static bool start(struct host *host, struct fault *why)
 {
-	return make_shared(host, why) && make_amqp(host, why) && wire_workers(host, why) &&
-	       load_service(host, why) && listen_all(host, why) && start_export(host, why) &&
+	return make_shared(host, why) && make_amqp(host, why) &&
+	       wire_workers(host, why) && load_service(host, why) &&
+	       listen_all(host, why) && start_export(host, why) &&
 	       start_consumers(host, why);
 }
 
@@ -272,8 +276,9 @@ static void wait_for_end(struct host *host, const sigset_t *signals)
 		thread_join(host->workers[i].thread);
 }
 
-/* The order: scripts end while AMQP can still take back their messages, AMQP's and the helpers'
- * threads while there are loops to post to, telemetry after all that has something to tell. */
+/* The order: scripts end while AMQP can still take back their messages, AMQP's and the
+ * helpers' threads while there are loops to post to, telemetry after all that has
+ * something to tell. */
 static void finish(struct host *host)
 {
 	for (size_t i = 0; i < host->wired; i++)
@@ -305,9 +310,10 @@ bool host_serve(const struct conf *conf, struct fault *why)
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGTERM);
 	sigaddset(&signals, SIGINT);
-	pthread_sigmask(SIG_BLOCK, &signals, NULL); /* before any thread */
+	sigprocmask(SIG_BLOCK, &signals, NULL); /* before any thread */
 	host.workers = mem_zeroed(conf->workers, sizeof(*host.workers));
-	started = otel_config_read(&host.otel, slice_text(conf->service), otel_getenv, NULL, why) &&
+	started = otel_config_read(&host.otel, slice_text(conf->service), otel_getenv,
+				   NULL, why) &&
 		  start(&host, why);
 	if (started) {
 		start_threads(&host);

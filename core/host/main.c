@@ -9,8 +9,8 @@ static int print_usage(FILE *out)
 {
 	fprintf(out, "orrery %s -- services in Lua, observed\n\n", ORRERY_VERSION);
 	for (const struct command *command = commands; command->name; command++)
-		fprintf(out, "  orrery %-8s %-24s %s\n", command->name, command->arguments,
-			command->summary);
+		fprintf(out, "  orrery %-8s %-24s %s\n", command->name,
+			command->arguments, command->summary);
 	fprintf(out, "\n  orrery help COMMAND, orrery --version\n");
 	return out == stdout ? EXIT_well : EXIT_usage;
 }
@@ -29,7 +29,8 @@ static int print_help(const char *name)
 
 	if (!command)
 		return command_refuse("help", "no such command");
-	printf("orrery %s %s\n\n%s\n", command->name, command->arguments, command->summary);
+	printf("orrery %s %s\n\n%s\n", command->name, command->arguments,
+	       command->summary);
 	return EXIT_well;
 }
 

@@ -26,7 +26,7 @@ static bool same(struct slice value, const char *word)
 	return slice_equal_nocase(value, slice_text(word));
 }
 
-/* --- exporters --- */
+/* --- exporters -------------------------------------------------------------------- */
 
 /* Whether OTEL_<SIGNAL>_EXPORTER says otlp (yes), something else (no), or nothing. */
 static enum {
@@ -178,7 +178,7 @@ static bool read_exporter(struct otel_reader *reader, enum otel_signal signal,
 	return true;
 }
 
-/* --- the rest --- */
+/* --- the rest --------------------------------------------------------------------- */
 
 static void read_sampler(struct otel_reader *reader)
 {

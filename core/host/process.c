@@ -23,7 +23,8 @@ static void measure_files(struct meter *meter)
 		series_set(meter_own(meter, METRIC_process_open_fds, 0), count);
 	}
 	if (getrlimit(RLIMIT_NOFILE, &limit) == 0)
-		series_set(meter_own(meter, METRIC_process_max_fds, 0), (double)limit.rlim_cur);
+		series_set(meter_own(meter, METRIC_process_max_fds, 0),
+			   (double)limit.rlim_cur);
 }
 
 /* Boot time in Unix seconds, 0 when it cannot be read. */
@@ -41,7 +42,8 @@ static double boot_time(void)
 	return seconds;
 }
 
-/* Fields 20 (threads), 22 (start), 23 (virtual bytes) and 24 (resident pages) of /proc/self/stat. */
+/* Fields 20 (threads), 22 (start), 23 (virtual bytes) and 24 (resident pages) of
+ * /proc/self/stat. */
 static void measure_stat(struct meter *meter)
 {
 	FILE *file = fopen("/proc/self/stat", "r");
@@ -57,10 +59,11 @@ static void measure_stat(struct meter *meter)
 		return;
 	rest = fgets(line, sizeof(line), file) ? strrchr(line, ')') : NULL;
 	fclose(file);
-	if (!rest || sscanf(rest + 2,
-			    "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d "
-			    "%*d %ld %*d %llu %lu %ld",
-			    &threads, &start, &bytes, &pages) != 4)
+	if (!rest ||
+	    sscanf(rest + 2,
+		   "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d "
+		   "%*d %ld %*d %llu %lu %ld",
+		   &threads, &start, &bytes, &pages) != 4)
 		return;
 	series_set(meter_own(meter, METRIC_process_threads, 0), (double)threads);
 	series_set(meter_own(meter, METRIC_process_virtual, 0), (double)bytes);

@@ -17,7 +17,7 @@ struct run {
 	int failed;
 };
 
-static int open_testing(lua_State *L)
+static int open_testing(struct lua_State *L)
 {
 	const struct api *api = vm_call_data(L);
 

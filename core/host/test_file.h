@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* test_file.h -- the tests of one Lua file, run one after the other on a worker's wiring. */
+/* test_file.h -- the tests of one Lua file, run one after the other on a worker's wiring.
+ */
 #ifndef HOST_TEST_FILE_H
 #define HOST_TEST_FILE_H
 
@@ -12,8 +13,8 @@ struct wiring;
 /* Provides native.test. */
 bool test_file_open(struct wiring *wiring, struct fault *why);
 
-/* Prints a TAP line for each test, numbered on from *total. Gives how many failed; a file that
- * does not load is one. */
+/* Prints a TAP line for each test, numbered on from *total. Gives how many failed; a file
+ * that does not load is one. */
 int test_file_run(struct wiring *wiring, const char *path, int *total);
 
 #endif

@@ -29,7 +29,8 @@
 #define STOCK_BATCH_MAX 64
 #define STOCK_LANES 2
 
-static bool open_postgres(struct wiring *wiring, const struct conf *conf, struct fault *why)
+static bool open_postgres(struct wiring *wiring, const struct conf *conf,
+			  struct fault *why)
 {
 	struct pg_pool_config config = {
 		.url = conf->postgres_url,
@@ -92,7 +93,8 @@ static void make_observer(struct wiring *wiring, const struct wiring_shared *sha
 	wiring->observer.tracer = tracer_create(&config, seed);
 }
 
-bool wiring_init(struct wiring *wiring, const struct wiring_shared *shared, struct fault *why)
+bool wiring_init(struct wiring *wiring, const struct wiring_shared *shared,
+		 struct fault *why)
 {
 	const struct conf *conf = shared->conf;
 	struct vm_config vm = { 0 };
@@ -118,7 +120,7 @@ bool wiring_init(struct wiring *wiring, const struct wiring_shared *shared, stru
 	return false;
 }
 
-static int open_modules(lua_State *L)
+static int open_modules(struct lua_State *L)
 {
 	const struct api *api = vm_call_data(L);
 

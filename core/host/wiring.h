@@ -3,8 +3,8 @@
  *
  *   observer, chaos -> loop -> pools -> VM with the native modules -> service
  *
- * Nothing of it is shared with another worker. What the process has once (metrics, log hub,
- * helper threads, AMQP) is borrowed.
+ * Nothing of it is shared with another worker. What the process has once (metrics, log
+ * hub, helper threads, AMQP) is borrowed.
  */
 #ifndef HOST_WIRING_H
 #define HOST_WIRING_H
@@ -34,19 +34,20 @@ struct wiring {
 	char *lib_dir;
 };
 
-/* Makes loop, pools and VM; api.amqp, api.wake_job and the hubs' joining are the caller's. On
- * false nothing is left. */
-bool wiring_init(struct wiring *wiring, const struct wiring_shared *shared, struct fault *why);
+/* Makes loop, pools and VM; api.amqp, api.wake_job and the hubs' joining are the
+ * caller's. On false nothing is left. */
+bool wiring_init(struct wiring *wiring, const struct wiring_shared *shared,
+		 struct fault *why);
 
 /* Provides the native modules; after api is complete. */
 bool wiring_open(struct wiring *wiring, struct fault *why);
 
-/* Taking apart, when the loop has stopped, in three steps, because workers, AMQP and helper
- * threads still send mail to one another's loops. Each step does those before it.
+/* Taking apart, when the loop has stopped, in three steps, because workers, AMQP and
+ * helper threads still send mail to one another's loops. Each step does those before it.
  *
- *     stop     the pools, so that what waits for them ends; then the VM: its tasks have ended
- *     unloop   the loop: the last mail is delivered
- *     finish   the rest, which that mail needed: for all workers after all are unlooped
+ *     stop     the pools, so that what waits for them ends; then the VM: its tasks have
+ * ended unloop   the loop: the last mail is delivered finish   the rest, which that mail
+ * needed: for all workers after all are unlooped
  */
 void wiring_stop(struct wiring *wiring);
 void wiring_unloop(struct wiring *wiring);

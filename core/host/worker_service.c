@@ -46,9 +46,10 @@ struct worker_service {
 	} seen; /* what the gauges say of this worker */
 };
 
-/* --- gauges that are this worker's share of the process's ------------------------------ */
+/* --- gauges that are this worker's share of the process's ------------------------- */
 
-static void move_gauge(struct worker_service *worker, enum metric_id id, double *seen, double now)
+static void move_gauge(struct worker_service *worker, enum metric_id id, double *seen,
+		       double now)
 {
 	series_add(meter_own(loop_observer(worker->loop)->meter, id, 0), now - *seen);
 	*seen = now;
@@ -61,13 +62,15 @@ static void on_measure(void *context)
 	move_gauge(worker, METRIC_vm_memory, &worker->seen.memory,
 		   (double)vm_memory_used(worker->config.wiring->api.vm));
 	if (worker->server)
-		move_gauge(worker, METRIC_http_server_connections, &worker->seen.connections,
+		move_gauge(worker, METRIC_http_server_connections,
+			   &worker->seen.connections,
 			   http_server_connections(worker->server));
 	timer_start(worker->loop, &worker->measure,
-		    mono_after_ms(loop_now(worker->loop), MEASURE_MS), on_measure, worker);
+		    mono_after_ms(loop_now(worker->loop), MEASURE_MS), on_measure,
+		    worker);
 }
 
-/* --- serving --------------------------------------------------------------------------- */
+/* --- serving ---------------------------------------------------------------------- */
 
 static void on_request(void *context, struct http_request *request)
 {
@@ -124,9 +127,9 @@ static void make_admin(struct worker_service *worker)
 		.handler = worker->handler,
 		.logs = worker->config.logs,
 		.shared = worker->config.shared,
-		.dialect = strcmp(worker->config.conf->dialect, "micrometer") == 0 ?
-				   PROMETHEUS_micrometer :
-				   PROMETHEUS_default,
+		.dialect = strcmp(worker->config.conf->dialect, "micrometer") == 0
+				   ? PROMETHEUS_micrometer
+				   : PROMETHEUS_default,
 	};
 
 	worker->admin = admin_create(&config);
@@ -137,7 +140,8 @@ static void make_consumers(struct worker_service *worker)
 	const struct api *api = &worker->config.wiring->api;
 	const struct service *service = worker->service;
 
-	worker->consumers = mem_zeroed(service->consumer_count + 1, sizeof(*worker->consumers));
+	worker->consumers =
+		mem_zeroed(service->consumer_count + 1, sizeof(*worker->consumers));
 	for (size_t i = 0; i < service->consumer_count; i++)
 		worker->consumers[i] = consumer_create(worker->loop, api->vm, api->amqp,
 						       &service->consumers[i]);
@@ -166,7 +170,8 @@ struct worker_service *worker_service_create(const struct worker_service_config 
 	return worker;
 }
 
-unsigned worker_service_listen(struct worker_service *worker, unsigned port, struct fault *why)
+unsigned worker_service_listen(struct worker_service *worker, unsigned port,
+			       struct fault *why)
 {
 	const struct conf *conf = worker->config.conf;
 	struct http_server_config config = {
@@ -194,7 +199,8 @@ const struct service *worker_service_of(const struct worker_service *worker)
 
 struct amqp_receiver worker_service_receiver(struct worker_service *worker, size_t index)
 {
-	return (struct amqp_receiver){ worker->loop, consumer_deliver, worker->consumers[index] };
+	return (struct amqp_receiver){ worker->loop, consumer_deliver,
+				       worker->consumers[index] };
 }
 
 void worker_service_run(void *context)
@@ -204,7 +210,7 @@ void worker_service_run(void *context)
 	loop_run(worker->loop);
 }
 
-/* --- jobs woken from any worker -------------------------------------------------------- */
+/* --- jobs woken from any worker --------------------------------------------------- */
 
 struct wake {
 	struct mail mail;
@@ -232,9 +238,10 @@ void worker_service_wake_job(struct worker_service *worker, struct slice name)
 	loop_post(worker->loop, &wake->mail, on_wake, wake);
 }
 
-/* --- the end --------------------------------------------------------------------------- */
+/* --- the end ---------------------------------------------------------------------- */
 
-/* A connection without a request is closed by the drain: what is left is still being sent. */
+/* A connection without a request is closed by the drain: what is left is still being
+ * sent. */
 static bool is_idle(const struct worker_service *worker)
 {
 	const struct api *api = &worker->config.wiring->api;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* worker_service.h -- a service on one worker: loaded script, routes, sockets, jobs, consumers,
- * port.
+/* worker_service.h -- a service on one worker: loaded script, routes, sockets, jobs,
+ * consumers, port.
  *
- *     created -> listening -> running on its thread --drain--> idle or late -> its loop has
- *     stopped --worker_service_stop--> stopped
+ *     created -> listening -> running on its thread --drain--> idle or late -> its loop
+ * has stopped --worker_service_stop--> stopped
  */
 #ifndef HOST_WORKER_SERVICE_H
 #define HOST_WORKER_SERVICE_H
@@ -32,7 +32,8 @@ struct worker_service *worker_service_create(const struct worker_service_config 
 					     struct fault *why);
 
 /* Binds port (0: the kernel chooses) and gives the port that was bound; 0 with why. */
-unsigned worker_service_listen(struct worker_service *worker, unsigned port, struct fault *why);
+unsigned worker_service_listen(struct worker_service *worker, unsigned port,
+			       struct fault *why);
 
 const struct service *worker_service_of(const struct worker_service *worker);
 

@@ -51,7 +51,7 @@ struct call {
 	void *context;
 };
 
-/* --- what is recorded --- */
+/* --- what is recorded ------------------------------------------------------------- */
 
 static struct slice method_name(const struct call *call)
 {
@@ -134,7 +134,7 @@ static void record(struct call *call, struct slice status, struct slice error,
 	call->span = NULL;
 }
 
-/* --- how a call ends --- */
+/* --- how a call ends -------------------------------------------------------------- */
 
 static void call_deliver(struct call *call, const struct http_answer *answer,
 			 const struct fault *why)
@@ -219,7 +219,7 @@ static void on_deadline(void *context)
 	call_fail(call, &why);
 }
 
-/* --- how a call begins --- */
+/* --- how a call begins ------------------------------------------------------------ */
 
 static void call_submit(struct call *call)
 {

@@ -55,7 +55,7 @@ struct client_slot {
 
 static void origin_pump(struct client_origin *origin);
 
-/* --- origins --- */
+/* --- origins ---------------------------------------------------------------------- */
 
 static void origin_enter(struct client_origin *origin)
 {
@@ -101,7 +101,7 @@ static struct client_origin *origin_of(struct client_origins *origins,
 	return origin;
 }
 
-/* --- tickets --- */
+/* --- tickets ---------------------------------------------------------------------- */
 
 static struct client_ticket *first_waiting(struct client_origin *origin)
 {
@@ -137,7 +137,7 @@ static void fail_first(struct client_origin *origin, const struct fault *why)
 	ticket_fail(origin, ticket, NULL, false, why);
 }
 
-/* --- slots --- */
+/* --- slots ------------------------------------------------------------------------ */
 
 static void slot_rest(struct client_slot *slot);
 
@@ -317,7 +317,7 @@ static void slot_use(struct client_slot *slot, struct client_ticket *ticket)
 			     origins->config->response_size_max, ticket->cut);
 }
 
-/* --- lookups --- */
+/* --- lookups ---------------------------------------------------------------------- */
 
 static void on_looked_up(void *context, const struct http_addresses *addresses,
 			 const struct fault *why)
@@ -356,7 +356,7 @@ static bool has_addresses(struct client_origin *origin)
 	return false;
 }
 
-/* --- the pump --- */
+/* --- the pump --------------------------------------------------------------------- */
 
 static void origin_pump(struct client_origin *origin)
 {

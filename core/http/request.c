@@ -17,7 +17,7 @@ struct server_handler {
 	struct http_server *server;
 };
 
-/* --- from h2o to the handler ------------------------------------------------------- */
+/* --- from h2o to the handler ------------------------------------------------------ */
 
 struct server_connection *server_connection_of(h2o_req_t *h2o)
 {
@@ -149,7 +149,7 @@ static void server_arrive(void *context)
 		request_hand_over(list_of(member, struct http_request, arrival));
 }
 
-/* --- the end of a request ---------------------------------------------------------- */
+/* --- the end of a request --------------------------------------------------------- */
 
 void server_request_answered(struct http_request *request)
 {
@@ -225,7 +225,7 @@ static void request_stirred(h2o_socket_t *socket, const char *err)
 				       "the client left");
 }
 
-/* --- refusals: cold ---------------------------------------------------------------- */
+/* --- refusals: cold --------------------------------------------------------------- */
 
 /* "http://authority/path?query", which only proxies should send but every server takes.
  */
@@ -260,12 +260,13 @@ static void request_refuse_slow(struct http_request *request, const struct fault
 	char trace_id[33] = "";
 
 	if (config->refused)
-		config->refused(config->context, http_request_method(request), why, trace_id);
+		config->refused(config->context, http_request_method(request), why,
+				trace_id);
 	http_respond_fault(request, why, slice_text(trace_id), &retry,
 			   why->kind == FAULT_limit);
 }
 
-/* --- what a handler may ask -------------------------------------------------------- */
+/* --- what a handler may ask ------------------------------------------------------- */
 
 static struct slice slice_of_iovec(h2o_iovec_t bytes)
 {

@@ -117,7 +117,7 @@ void http_respond(struct http_request *request, int status,
 		response_send(request);
 }
 
-/* --- cold -------------------------------------------------------------------------- */
+/* --- cold ------------------------------------------------------------------------- */
 
 #define RESPOND_HEADERS_MAX 16
 

@@ -46,7 +46,7 @@ struct walk {
 	struct slice named[ROUTER_PARAMS_MAX];
 };
 
-/* --- matching ---------------------------------------------------------------------- */
+/* --- matching --------------------------------------------------------------------- */
 
 static inline int literal_order(struct slice a, struct slice b)
 {
@@ -196,7 +196,7 @@ enum router_outcome router_match(const struct router *router, struct slice metho
 	return ROUTER_found;
 }
 
-/* --- building: cold ---------------------------------------------------------------- */
+/* --- building: cold --------------------------------------------------------------- */
 
 struct router *router_create(void)
 {

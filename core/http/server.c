@@ -23,7 +23,7 @@ struct server_h2o {
 	h2o_accept_ctx_t accept;
 };
 
-/* --- the listening socket ---------------------------------------------------------- */
+/* --- the listening socket --------------------------------------------------------- */
 
 static int socket_bound(const struct addrinfo *at, bool shared)
 {
@@ -144,7 +144,7 @@ void server_accept_start(struct http_server *server)
 	h2o_socket_read_start(server->listener, server_on_accept);
 }
 
-/* --- life -------------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------- */
 
 static struct server_h2o *server_h2o_create(struct http_server *server)
 {

@@ -33,8 +33,9 @@ struct http_request;
 /* The request is borrowed until it is answered or gone: see request.h. */
 typedef void http_handler_fn(void *context, struct http_request *request);
 
-/* Told of each answer that the server gives without the handler. It puts the id of the trace
- * that tells of it into trace_id, terminated; as it was, empty, the answer has none. */
+/* Told of each answer that the server gives without the handler. It puts the id of the
+ * trace that tells of it into trace_id, terminated; as it was, empty, the answer has
+ * none. */
 typedef void http_refused_fn(void *context, struct slice method, const struct fault *why,
 			     char trace_id[33]);
 

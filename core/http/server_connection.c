@@ -18,7 +18,7 @@
 #define LINGER_SIZE_MAX (64u * 1024 * 1024)
 #define LINGERS_MAX 64
 
-/* --- lingering --------------------------------------------------------------------- */
+/* --- lingering -------------------------------------------------------------------- */
 
 struct lingering {
 	struct list member;
@@ -88,7 +88,7 @@ void server_lingers_end(struct http_server *server)
 		linger_end(list_of(server->lingers.next, struct lingering, member));
 }
 
-/* --- life -------------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------- */
 
 static void server_sweep(void *context)
 {
@@ -141,7 +141,7 @@ void server_connection_cut(struct server_connection *connection)
 	shutdown(h2o_socket_get_fd(connection->socket), SHUT_RDWR);
 }
 
-/* --- idle and slow ones ------------------------------------------------------------ */
+/* --- idle and slow ones ----------------------------------------------------------- */
 
 /* A request may have come that h2o has not read yet. */
 static bool server_connection_stirs(const struct server_connection *connection)

@@ -91,7 +91,7 @@ struct http_request {
 	struct deferred send;
 };
 
-/* --- server.c ---------------------------------------------------------------------- */
+/* --- server.c --------------------------------------------------------------------- */
 
 /* Unless there are too many connections, or it is draining. */
 void server_accept_start(struct http_server *server);
@@ -99,7 +99,7 @@ void server_accept_start(struct http_server *server);
 /* Begins to read from it. */
 void server_speak(struct http_server *server, struct st_h2o_socket_t *socket);
 
-/* --- server_connection.c ----------------------------------------------------------- */
+/* --- server_connection.c ---------------------------------------------------------- */
 
 void server_connection_begin(struct http_server *server, struct st_h2o_socket_t *socket);
 
@@ -119,7 +119,7 @@ void server_connection_linger(struct server_connection *connection);
 /* Ends all lingering. */
 void server_lingers_end(struct http_server *server);
 
-/* --- server_refusal.c -------------------------------------------------------------- */
+/* --- server_refusal.c ------------------------------------------------------------- */
 
 /* Makes problem documents of h2o's own answers, and tells config.refused of them. */
 void server_refusal_register(struct http_server *server, struct st_h2o_pathconf_t *path);
@@ -128,7 +128,7 @@ void server_refusal_register(struct http_server *server, struct st_h2o_pathconf_
 void server_problem_write(struct buf *out, const struct fault *why,
 			  struct slice trace_id);
 
-/* --- request.c --------------------------------------------------------------------- */
+/* --- request.c -------------------------------------------------------------------- */
 
 /* Has h2o give every request that is whole to us: it is refused, or put into
  * server->requests and handed to the handler, now or (HTTP/2) a little later. */

@@ -35,7 +35,7 @@ struct websocket {
 	bool over; /* without waiting for anything more */
 };
 
-/* --- ending ------------------------------------------------------------------------ */
+/* --- ending ----------------------------------------------------------------------- */
 
 static int websocket_code(const struct websocket *websocket)
 {
@@ -132,7 +132,7 @@ void websocket_close(struct websocket *websocket, int code, struct slice reason)
 	websocket_begin_close(websocket);
 }
 
-/* --- what comes -------------------------------------------------------------------- */
+/* --- what comes ------------------------------------------------------------------- */
 
 /* msg NULL: h2o has seen the end of the connection and touches nothing any more. */
 static void websocket_event(h2o_websocket_conn_t *h2o,
@@ -176,7 +176,7 @@ static void websocket_ping(void *context)
 		    websocket_ping, websocket);
 }
 
-/* --- what goes --------------------------------------------------------------------- */
+/* --- what goes -------------------------------------------------------------------- */
 
 bool websocket_send(struct websocket *websocket, struct slice text)
 {
@@ -212,7 +212,7 @@ static ssize_t websocket_write(wslay_event_context_ptr frames, const uint8_t *da
 	return websocket->h2o_send(frames, data, size, flags, h2o);
 }
 
-/* --- the handshake ----------------------------------------------------------------- */
+/* --- the handshake ---------------------------------------------------------------- */
 
 /* The key of a valid handshake, else NULL. */
 static const char *websocket_key(const struct http_request *request)

@@ -39,7 +39,7 @@ struct loop {
 	struct series *lag;
 };
 
-/* --- life -------------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------- */
 
 /* False when there was none. */
 static bool loop_deliver(struct loop *loop)
@@ -136,7 +136,7 @@ void loop_count_fd(struct loop *loop, int step)
 	loop->fds += (unsigned)step;
 }
 
-/* --- turns ------------------------------------------------------------------------- */
+/* --- turns ------------------------------------------------------------------------ */
 
 struct mono loop_now(const struct loop *loop)
 {
@@ -245,7 +245,7 @@ void loop_stop(struct loop *loop)
 	mailbox_wake(loop->mailbox);
 }
 
-/* --- what is embedded in whoever waits --------------------------------------------- */
+/* --- what is embedded in whoever waits -------------------------------------------- */
 
 void timer_start(struct loop *loop, struct timer *timer, struct mono due, loop_fn *fn,
 		 void *context)

@@ -48,7 +48,7 @@ struct st_h2o_evloop_t *loop_h2o(const struct loop *loop);
 /* The monotonic time, read once a turn, when its first callback asks. */
 struct mono loop_now(const struct loop *loop);
 
-/* --- timers: embedded in whoever waits --------------------------------------------- */
+/* --- timers: embedded in whoever waits -------------------------------------------- */
 
 struct timer {
 	struct mono due;
@@ -66,7 +66,7 @@ static inline bool timer_started(const struct timer *timer)
 	return timer->place != 0;
 }
 
-/* --- deferred calls: later in this turn, never inside the caller ------------------- */
+/* --- deferred calls: later in this turn, never inside the caller ------------------ */
 
 struct deferred {
 	struct list member;
@@ -85,7 +85,7 @@ void loop_undefer(struct deferred *deferred);
  */
 void loop_settle(struct loop *loop);
 
-/* --- tick hooks: once a turn, after everything else -------------------------------- */
+/* --- tick hooks: once a turn, after everything else ------------------------------- */
 
 struct tick {
 	struct list member;
@@ -96,7 +96,7 @@ struct tick {
 void loop_tick_add(struct loop *loop, struct tick *tick, loop_fn *fn, void *context);
 void loop_tick_remove(struct tick *tick);
 
-/* --- descriptors of other libraries ------------------------------------------------ */
+/* --- descriptors of other libraries ----------------------------------------------- */
 
 struct loop_fd;
 typedef void loop_fd_fn(void *context, bool readable, bool writable);
@@ -113,7 +113,7 @@ void loop_fd_want(struct loop_fd *watch, bool read, bool write);
 /* NULL is allowed. May be called from inside ready; ready is not called again. */
 void loop_fd_destroy(struct loop_fd *watch);
 
-/* --- mail from other threads ------------------------------------------------------- */
+/* --- mail from other threads ------------------------------------------------------ */
 
 struct mail {
 	struct list member;

@@ -8,7 +8,7 @@
 #include <signal.h>
 #include <stdlib.h>
 
-/* --- threads ----------------------------------------------------------------------- */
+/* --- threads ---------------------------------------------------------------------- */
 
 struct thread {
 	pthread_t id;
@@ -64,7 +64,7 @@ void thread_forget(struct thread *thread)
 	free(thread);
 }
 
-/* --- helpers ----------------------------------------------------------------------- */
+/* --- helpers ---------------------------------------------------------------------- */
 
 struct helper_job {
 	struct list member; /* of queue */

@@ -38,8 +38,8 @@ static bool read_file(const char *path, struct buf *data, struct fault *why)
 	return true;
 }
 
-/* What a traceback calls the file: its path below the folder that holds lib/, or the end of its
- * path. */
+/* What a traceback calls the file: its path below the folder that holds lib/, or the end
+ * of its path. */
 static void chunk_name(lua_State *L, const char *path, char *name, size_t size)
 {
 	const char *lib = vm_lib_dir(vm_of(L));
@@ -67,7 +67,8 @@ void loader_push_file(lua_State *L, const char *path)
 		luaL_error(L, "%s", why.detail);
 	}
 	chunk_name(L, path, name, sizeof(name));
-	/* The compiler's memory is not refused, so nothing between can raise and lose the source. */
+	/* The compiler's memory is not refused, so nothing between can raise and lose the
+	 * source. */
 	before = vm_host_begin(vm);
 	status = luaL_loadbufferx(L, source.at ? source.at : "", source.size, name, "t");
 	vm_host_end(vm, before);
@@ -82,9 +83,11 @@ static bool name_is_good(struct slice name)
 {
 	for (size_t i = 0; i < name.size; i++) {
 		char c = name.at[i];
-		bool dot = c == '.' && i > 0 && i + 1 < name.size && name.at[i - 1] != '.';
+		bool dot =
+			c == '.' && i > 0 && i + 1 < name.size && name.at[i - 1] != '.';
 
-		if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') && c != '_' && !dot)
+		if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') && c != '_' &&
+		    !dot)
 			return false;
 	}
 	return name.size > 0 && name.size < 64;
@@ -120,7 +123,8 @@ static void load_module(lua_State *L, const char *module)
 	int status;
 
 	if (!find_file(L, module, path, sizeof(path)))
-		luaL_error(L, "module '%s' not found in lib/ or in the service's folder", module);
+		luaL_error(L, "module '%s' not found in lib/ or in the service's folder",
+			   module);
 	loader_push_file(L, path);
 	lua_pushstring(L, module);
 	lua_pushboolean(L, 1);
@@ -153,8 +157,9 @@ static int l_require(lua_State *L)
 	lua_pop(L, 1);
 	lua_getfield(L, 3, name.at);
 	if (lua_toboolean(L, -1))
-		return luaL_error(L, "module '%s' requires itself, directly or through others",
-				  name.at);
+		return luaL_error(
+			L, "module '%s' requires itself, directly or through others",
+			name.at);
 	lua_pop(L, 1);
 	load_module(L, name.at);
 	return 1;

@@ -12,8 +12,9 @@ static const char read_only_key[] = "read only";
 
 /* Sorted. What is not named here does not exist for a script. */
 static const char *const allowed_functions[] = {
-	"assert", "error",  "getmetatable", "ipairs",	"next",	    "pairs", "pcall",  "rawequal",
-	"rawget", "select", "setmetatable", "tonumber", "tostring", "type",  "unpack",
+	"assert",	"error",    "getmetatable", "ipairs", "next",
+	"pairs",	"pcall",    "rawequal",	    "rawget", "select",
+	"setmetatable", "tonumber", "tostring",	    "type",   "unpack",
 };
 static const char *const allowed_tables[] = { "bit", "math", "string", "table" };
 
@@ -24,9 +25,9 @@ static const struct {
 	const char *name;
 } withheld[] = { { "math", "random" }, { "math", "randomseed" }, { "string", "dump" } };
 
-/* xpcall, in Lua because it runs functions that may wait: a C function between would stop that.
- * The handler runs after the error has unwound, so it can be stopped too; its own error is the
- * second result. */
+/* xpcall, in Lua because it runs functions that may wait: a C function between would stop
+ * that. The handler runs after the error has unwound, so it can be stopped too; its own
+ * error is the second result. */
 static const char prelude[] =
 	"local pcall = ...\n"
 	"local function fail(_, ...) return false, ... end\n"
@@ -39,8 +40,8 @@ static const char prelude[] =
 static int refuse_write(lua_State *L)
 {
 	return luaL_error(L, "this table is read-only (tried to set '%s')",
-			  lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) :
-							  luaL_typename(L, 2));
+			  lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2)
+							: luaL_typename(L, 2));
 }
 
 static int refuse_global(lua_State *L)
@@ -73,8 +74,8 @@ static int l_rawset(lua_State *L)
 	return 1;
 }
 
-/* gsub(text, pattern, replacement, [count]): the library's. A replacement that calls gsub in turn
- * takes 8 KiB of the thread's stack each time, and LuaJIT counts only its own. */
+/* gsub(text, pattern, replacement, [count]): the library's. A replacement that calls gsub
+ * in turn takes 8 KiB of the thread's stack each time, and LuaJIT counts only its own. */
 static int l_gsub(lua_State *L)
 {
 	lua_CFunction gsub = lua_tocfunction(L, lua_upvalueindex(1));
@@ -131,7 +132,8 @@ static void withhold_members(lua_State *L)
 /* Fills the table on top of the stack with what scripts may use. */
 static void fill_builtins(lua_State *L)
 {
-	for (size_t i = 0; i < sizeof(allowed_functions) / sizeof(*allowed_functions); i++) {
+	for (size_t i = 0; i < sizeof(allowed_functions) / sizeof(*allowed_functions);
+	     i++) {
 		lua_getglobal(L, allowed_functions[i]);
 		lua_setfield(L, -2, allowed_functions[i]);
 	}
@@ -149,8 +151,8 @@ static void fill_builtins(lua_State *L)
 	lua_setfield(L, -2, "xpcall");
 }
 
-/* The string metatable would be a way to the real string table: strings keep their methods,
- * scripts do not see where they come from. */
+/* The string metatable would be a way to the real string table: strings keep their
+ * methods, scripts do not see where they come from. */
 static void hide_string_metatable(lua_State *L)
 {
 	lua_pushliteral(L, "");

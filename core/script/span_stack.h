@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* span_stack.h -- the nested current spans of one task.
  *
- * The innermost is the parent of what the task starts next. An entry is a span begun here, or
- * the context of a remote parent that was adopted. Zeroed is empty.
+ * The innermost is the parent of what the task starts next. An entry is a span begun
+ * here, or the context of a remote parent that was adopted. Zeroed is empty.
  */
 #ifndef SCRIPT_SPAN_STACK_H
 #define SCRIPT_SPAN_STACK_H
@@ -34,8 +34,8 @@ struct span *span_stack_top(const struct span_stack *stack);
 int span_stack_begin(struct span_stack *stack, struct tracer *tracer, struct slice name,
 		     const struct trace_context *parent);
 
-/* A remote parent. Copies. Gives the depth; 0 when the stack is full, -1 when the texts are no
- * valid parent. */
+/* A remote parent. Copies. Gives the depth; 0 when the stack is full, -1 when the texts
+ * are no valid parent. */
 int span_stack_adopt(struct span_stack *stack, struct slice traceparent,
 		     struct slice tracestate);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* task.c -- the scheduler: one thing, the life of a task from start to done.
  *
- * Hot path: task_start, task_wake, resume, finish. No allocation once slots and coroutines are
- * there to be used again; held by test/bench.
+ * Hot path: task_start, task_wake, resume, finish. No allocation once slots and
+ * coroutines are there to be used again; held by test/bench.
  */
 #include "script/task.h"
 
@@ -82,7 +82,7 @@ static const char wrap_source[] =
 static void run_ready(void *context);
 static void run_more(void *context);
 
-/* --- slots and coroutines -------------------------------------------------------------- */
+/* --- slots and coroutines --------------------------------------------------------- */
 
 static struct task *take_slot(struct task_table *table)
 {
@@ -136,7 +136,7 @@ static void make_ready(struct task *task)
 	loop_defer(task->table->loop, &task->table->run, run_ready, task->table);
 }
 
-/* --- the end of a task ----------------------------------------------------------------- */
+/* --- the end of a task ------------------------------------------------------------ */
 
 enum outcome {
 	OUTCOME_returned, /* results on the coroutine */
@@ -162,8 +162,8 @@ static void keep_traceback(lua_State *L, struct task *task)
 	lua_pop(L, 1);
 }
 
-/* Moves results or error value to the main state, L. After an error the coroutine's stack may be
- * full (a stack overflow is one), so nothing is pushed there any more. */
+/* Moves results or error value to the main state, L. After an error the coroutine's stack
+ * may be full (a stack overflow is one), so nothing is pushed there any more. */
 static void take_values(lua_State *L, struct ending *ending)
 {
 	struct task *task = ending->task;
@@ -179,7 +179,8 @@ static void take_values(lua_State *L, struct ending *ending)
 		luaL_checkstack(L, LUA_MINSTACK, NULL);
 		lua_xmove(task->co, L, 1);
 		vm_read_fault(L, 1, &ending->why);
-		if (ending->outcome == OUTCOME_raised && ending->why.kind == FAULT_internal)
+		if (ending->outcome == OUTCOME_raised &&
+		    ending->why.kind == FAULT_internal)
 			keep_traceback(L, task);
 		if (!lua_istable(L, 1))
 			lua_settop(L, 0);
@@ -243,7 +244,7 @@ static void finish_as(struct task *task, enum outcome outcome)
 	finish(&ending);
 }
 
-/* --- running --------------------------------------------------------------------------- */
+/* --- running ---------------------------------------------------------------------- */
 
 static void deadline_fault(struct fault *why)
 {
@@ -258,7 +259,8 @@ static void on_deadline(void *context)
 	if (task->state != TASK_suspended || task->joined)
 		return;
 	deadline_fault(&why);
-	task_wake_fault((struct task_wait){ task->table->vm, task->slot, task->wait }, &why);
+	task_wake_fault((struct task_wait){ task->table->vm, task->slot, task->wait },
+			&why);
 }
 
 static void suspended(struct task *task)
@@ -334,7 +336,7 @@ static void run_more(void *context)
 	run_ready(table);
 }
 
-/* --- starting and waking --------------------------------------------------------------- */
+/* --- starting and waking ---------------------------------------------------------- */
 
 struct pushing {
 	task_push_fn *push;
@@ -349,8 +351,8 @@ static int call_push(lua_State *L)
 	return lua_gettop(L);
 }
 
-/* Runs push on the main state and moves what it left to the coroutine. False: it raised, and the
- * error value was moved. */
+/* Runs push on the main state and moves what it left to the coroutine. False: it raised,
+ * and the error value was moved. */
 static bool push_values(struct task *task, task_push_fn *push, void *data)
 {
 	struct vm *vm = task->table->vm;
@@ -397,8 +399,8 @@ bool task_waiting(struct task_wait wait)
 	return waiting_task(wait) != NULL;
 }
 
-/* The error value on top of the coroutine goes behind the mark that makes the binding raise
- * it. */
+/* The error value on top of the coroutine goes behind the mark that makes the binding
+ * raise it. */
 static void raise_in(struct task *task)
 {
 	lua_pushlightuserdata(task->co, (void *)raise_key);
@@ -433,14 +435,15 @@ void task_wake_fault(struct task_wait wait, const struct fault *why)
 	task_wake(wait, push_fault, (void *)why);
 }
 
-/* --- for bindings ---------------------------------------------------------------------- */
+/* --- for bindings ----------------------------------------------------------------- */
 
 static struct task *running_task(lua_State *L)
 {
 	struct task_table *table = vm_tasks(vm_of(L));
 
 	if (!table || !table->running || table->running->co != L)
-		luaL_error(L, "this function works only inside a handler, job or consumer");
+		luaL_error(L,
+			   "this function works only inside a handler, job or consumer");
 	return table->running;
 }
 
@@ -449,8 +452,9 @@ struct task_wait task_wait(lua_State *L)
 	struct task *task = running_task(L);
 
 	if (!lua_isyieldable(L))
-		luaL_error(L, "nothing can wait inside a comparator of sort, a function for "
-			      "gsub or a module that loads");
+		luaL_error(L,
+			   "nothing can wait inside a comparator of sort, a function for "
+			   "gsub or a module that loads");
 	task->wait = ++task->table->waits;
 	return (struct task_wait){ task->table->vm, task->slot, task->wait };
 }
@@ -509,7 +513,8 @@ const struct trace_context *task_trace(lua_State *L)
 	struct task_table *table = vm_tasks(vm_of(L));
 	struct task *task = table ? table->running : NULL;
 
-	return task && task->co == L ? span_stack_context(&task->spans, task->trace) : NULL;
+	return task && task->co == L ? span_stack_context(&task->spans, task->trace)
+				     : NULL;
 }
 
 struct span *task_span(lua_State *L)
@@ -606,7 +611,7 @@ struct slice task_traceback(const struct vm *vm)
 	return buf_slice(&vm_tasks(vm)->traceback);
 }
 
-/* --- life ------------------------------------------------------------------------------ */
+/* --- life ------------------------------------------------------------------------- */
 
 struct task_table *task_table_create(struct vm *vm, struct loop *loop)
 {
@@ -621,8 +626,8 @@ struct task_table *task_table_create(struct vm *vm, struct loop *loop)
 	return table;
 }
 
-/* Ends all that do not wait for others. Their done may start further tasks, and wakes those that
- * waited for them: the next round's. */
+/* Ends all that do not wait for others. Their done may start further tasks, and wakes
+ * those that waited for them: the next round's. */
 static void cancel_round(struct task_table *table)
 {
 	for (size_t i = 0; i < table->slot_count; i++) {

@@ -5,23 +5,25 @@
  *                          \--returns or raises--> done called, slot free
  *
  * A binding that waits:
- *     static int l_fetch(lua_State *L)          -- listed in the module's `waits`
+ *     static int l_fetch(struct lua_State *L)          -- listed in the module's `waits`
  *     {
  *             double id = luaL_checknumber(L, 1);        read: may raise, holds nothing
- *             struct task_wait wait = task_wait(L);      a ticket for this one wait; may raise
+ *             struct task_wait wait = task_wait(L);      a ticket for this one wait; may
+ * raise
  *             ... start the operation, keep the ticket in its context ...
  *             return task_suspend(L);
  *     }
- * and when the operation ends, on the loop: task_wake(wait, push, data). push runs at once,
- * protected, in host mode; what it pushes are the results of l_fetch. A ticket is good for one
- * wake: late ones, after the task's deadline for instance, do nothing.
+ * and when the operation ends, on the loop: task_wake(wait, push, data). push runs at
+ * once, protected, in host mode; what it pushes are the results of l_fetch. A ticket is
+ * good for one wake: late ones, after the task's deadline for instance, do nothing.
  *
- * Waking does not resume: ready tasks run when the loop's deferred calls do, a bounded number a
- * turn. So done and scripts never run inside the function that started an operation, and tasks
- * that keep waking each other do not hold up the loop.
+ * Waking does not resume: ready tasks run when the loop's deferred calls do, a bounded
+ * number a turn. So done and scripts never run inside the function that started an
+ * operation, and tasks that keep waking each other do not hold up the loop.
  *
- * At the deadline the wait under way raises `limit`, and so does every wait after it. A task that
- * catches this and goes on waiting is ended all the same, after TASK_LATE_WAITS_MAX waits.
+ * At the deadline the wait under way raises `limit`, and so does every wait after it. A
+ * task that catches this and goes on waiting is ended all the same, after
+ * TASK_LATE_WAITS_MAX waits.
  *
  * Invariants
  *   - a ticket is valid while its task is suspended in that very wait.
@@ -35,8 +37,9 @@
 #include "base/list.h"
 #include "script/span_stack.h"
 
-#include <lua.h>
 #include <stdint.h>
+
+struct lua_State;
 
 struct loop;
 struct vm;
@@ -52,18 +55,19 @@ struct task_wait {
 };
 
 /* Pushes values onto L; may raise (then the task gets that error). */
-typedef void task_push_fn(lua_State *L, void *data);
+typedef void task_push_fn(struct lua_State *L, void *data);
 
-/* The task is over. Runs protected on the main state: its results are the stack of L, or, with
- * why, the error value (if it was a table) is at index 1. Must not keep L. */
-typedef void task_done_fn(void *context, lua_State *L, const struct fault *why);
+/* The task is over. Runs protected on the main state: its results are the stack of L, or,
+ * with why, the error value (if it was a table) is at index 1. Must not keep L. */
+typedef void task_done_fn(void *context, struct lua_State *L, const struct fault *why);
 
 struct task_config {
 	task_push_fn *push; /* the function and its arguments */
 	void *data; /* for push, which runs inside task_start */
 	struct mono deadline;
 	const struct trace_context *trace; /* borrowed until done; NULL: untraced */
-	struct span *span; /* whose attributes the script may set, or NULL; borrowed until done */
+	struct span *span; /* whose attributes the script may set, or NULL; borrowed until
+			      done */
 	task_done_fn *done;
 	void *context;
 };
@@ -71,8 +75,8 @@ struct task_config {
 /* Borrows both. */
 struct task_table *task_table_create(struct vm *vm, struct loop *loop);
 
-/* Tasks still in flight end with `cancelled`, those that wait for others after them. NULL is
- * allowed. */
+/* Tasks still in flight end with `cancelled`, those that wait for others after them. NULL
+ * is allowed. */
 void task_table_destroy(struct task_table *table);
 
 /* Never calls done before it returns. When push raises, done gets that. */
@@ -83,52 +87,56 @@ unsigned task_count(const struct vm *vm);
 /* Inside done: the traceback of the error, or empty. */
 struct slice task_traceback(const struct vm *vm);
 
-/* --- for bindings, in a running task; they raise when called while a file loads ----------- */
+/* --- for bindings, in a running task; they raise when called while a file loads --- */
 
-/* Raises too where no wait is possible: in a comparator of sort, a function for gsub, a module
- * that loads. Before anything is started, then. */
-struct task_wait task_wait(lua_State *L);
-int task_suspend(lua_State *L); /* return task_suspend(L); */
+/* Raises too where no wait is possible: in a comparator of sort, a function for gsub, a
+ * module that loads. Before anything is started, then. */
+struct task_wait task_wait(struct lua_State *L);
+int task_suspend(struct lua_State *L); /* return task_suspend(L); */
 
-/* Suspends until other tasks, started with this one's deadline and trace context, have ended:
- * the deadline ends them, and this wait only through them, so that what they borrow stays. */
-int task_suspend_joined(lua_State *L);
+/* Suspends until other tasks, started with this one's deadline and trace context, have
+ * ended: the deadline ends them, and this wait only through them, so that what they
+ * borrow stays. */
+int task_suspend_joined(struct lua_State *L);
 
-/* Suspends until then, or the deadline. With a kind it raises that instead of returning. Without
- * task_wait. */
-int task_sleep(lua_State *L, struct mono until, enum fault_kind fail);
+/* Suspends until then, or the deadline. With a kind it raises that instead of returning.
+ * Without task_wait. */
+int task_sleep(struct lua_State *L, struct mono until, enum fault_kind fail);
 
-struct mono task_deadline(lua_State *L);
+struct mono task_deadline(struct lua_State *L);
 
 /* The earlier of the task's deadline and now + timeout_ms. */
-struct mono task_deadline_within(lua_State *L, int64_t timeout_ms);
+struct mono task_deadline_within(struct lua_State *L, int64_t timeout_ms);
 
 /* The current span's context; NULL when untraced. Borrowed until the task runs on. */
-const struct trace_context *task_trace(lua_State *L);
+const struct trace_context *task_trace(struct lua_State *L);
 
 /* The innermost span begun by task_span_begin; without one, that of the task; or NULL. */
-struct span *task_span(lua_State *L);
+struct span *task_span(struct lua_State *L);
 
-/* A nested current span. begin gives its depth and raises beyond TASK_SPANS_MAX; adopt makes a
- * remote parent current, or begins a new trace when the texts are invalid; end takes the depth:
- * deeper ones are ended too. Leftover spans end with the task. */
+/* A nested current span. begin gives its depth and raises beyond TASK_SPANS_MAX; adopt
+ * makes a remote parent current, or begins a new trace when the texts are invalid; end
+ * takes the depth: deeper ones are ended too. Leftover spans end with the task. */
 #define TASK_SPANS_MAX SPAN_STACK_MAX
-int task_span_begin(lua_State *L, struct slice name);
-int task_span_adopt(lua_State *L, struct slice traceparent, struct slice tracestate);
-void task_span_end(lua_State *L, int depth, const struct fault *why);
+int task_span_begin(struct lua_State *L, struct slice name);
+int task_span_adopt(struct lua_State *L, struct slice traceparent,
+		    struct slice tracestate);
+void task_span_end(struct lua_State *L, int depth, const struct fault *why);
 
-/* What a task must not leave behind, such as an open transaction: fn is called once when the task
- * ends, before its done, unless it was removed before. Embedded in whatever that is. */
+/* What a task must not leave behind, such as an open transaction: fn is called once when
+ * the task ends, before its done, unless it was removed before. Embedded in whatever that
+ * is. */
 struct task_leftover {
 	struct list member;
 	void (*fn)(void *context);
 	void *context;
 };
-void task_leftover_add(lua_State *L, struct task_leftover *leftover,
+void task_leftover_add(struct lua_State *L, struct task_leftover *leftover,
 		       void (*fn)(void *context), void *context);
-void task_leftover_remove(struct task_leftover *leftover); /* anywhere; twice is allowed */
+void task_leftover_remove(
+	struct task_leftover *leftover); /* anywhere; twice is allowed */
 
-/* --- from anywhere on the loop ----------------------------------------------------------- */
+/* --- from anywhere on the loop ---------------------------------------------------- */
 
 /* push NULL: no results. */
 void task_wake(struct task_wait wait, task_push_fn *push, void *data);
@@ -139,8 +147,8 @@ void task_wake_fault(struct task_wait wait, const struct fault *why);
 /* Whether somebody still waits with this ticket. */
 bool task_waiting(struct task_wait wait);
 
-/* Wraps the binding on top of the stack so that task_wake_fault raises there. Used for every
- * `waits` entry. */
-void task_wrap_wait(lua_State *L);
+/* Wraps the binding on top of the stack so that task_wake_fault raises there. Used for
+ * every `waits` entry. */
+void task_wrap_wait(struct lua_State *L);
 
 #endif

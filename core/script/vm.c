@@ -19,8 +19,8 @@ const char vm_fault_key[] = "fault";
 /* What scripts may use of the thread's stack by having C call Lua call C. */
 #define STACK_MAX (1u << 20)
 
-/* How often a VM that is over its limit is collected to make room. */
-#define ROOM_MS 100
+/* How often a VM is collected because memory was wanted and not there. */
+#define FORCE_MS 100
 
 struct vm {
 	lua_State *main;
@@ -32,7 +32,7 @@ struct vm {
 	size_t soft_max;
 	size_t hard_max;
 	size_t collected; /* used after the last full collection */
-	struct mono room_again; /* before that vm_has_room does not collect */
+	struct mono force_again; /* see may_force */
 	bool enforcing;
 	bool refused; /* since the last full collection */
 	unsigned entries; /* of the host into Lua, inside one another */
@@ -62,7 +62,7 @@ static void *vm_alloc(void *context, void *block, size_t old_size, size_t new_si
 	return moved;
 }
 
-/* --- entering Lua ---------------------------------------------------------------------- */
+/* --- entering Lua ----------------------------------------------------------------- */
 
 static void enter(struct vm *vm, const char *stack)
 {
@@ -78,8 +78,8 @@ static void leave(struct vm *vm)
 bool vm_stack_left(const struct vm *vm)
 {
 	const char *here = __builtin_frame_address(0);
-	size_t used = here < vm->stack ? (size_t)(vm->stack - here) :
-					 (size_t)(here - vm->stack);
+	size_t used = here < vm->stack ? (size_t)(vm->stack - here)
+				       : (size_t)(here - vm->stack);
 
 	return used < STACK_MAX;
 }
@@ -137,7 +137,7 @@ int vm_call(struct vm *vm, lua_CFunction fn, void *data, struct fault *why)
 	return lua_gettop(L) - top;
 }
 
-/* --- faults ---------------------------------------------------------------------------- */
+/* --- faults ----------------------------------------------------------------------- */
 
 void vm_push_fault(lua_State *L, const struct fault *why)
 {
@@ -174,8 +174,11 @@ static void read_fault_table(lua_State *L, int index, struct fault *why)
 
 	lua_pushliteral(L, "status");
 	lua_rawget(L, index);
-	fault_set_status(why, kind ? kind : FAULT_internal, (int)lua_tointeger(L, -1), "%s",
-			 detail ? detail : kind ? "" : "a script raised a table that is no fault");
+	fault_set_status(why, kind ? kind : FAULT_internal, (int)lua_tointeger(L, -1),
+			 "%s",
+			 detail ? detail
+			 : kind ? ""
+				: "a script raised a table that is no fault");
 	lua_pop(L, 1);
 	if (why->status && (why->status < 400 || why->status > 599))
 		why->status = 0;
@@ -193,11 +196,13 @@ void vm_read_fault(lua_State *L, int index, struct fault *why)
 		const char *text = lua_tostring(L, index);
 
 		if (strcmp(text, "not enough memory") == 0)
-			fault_set_status(why, FAULT_limit, 503, "the memory budget is spent");
+			fault_set_status(why, FAULT_limit, 503,
+					 "the memory budget is spent");
 		else
 			fault_set(why, FAULT_internal, "%s", text);
 	} else {
-		fault_set(why, FAULT_internal, "a script raised a %s", luaL_typename(L, index));
+		fault_set(why, FAULT_internal, "a script raised a %s",
+			  luaL_typename(L, index));
 	}
 }
 
@@ -210,7 +215,7 @@ static int fault_to_text(lua_State *L)
 	return 1;
 }
 
-/* --- life ------------------------------------------------------------------------------ */
+/* --- life ------------------------------------------------------------------------- */
 
 static int open_all(lua_State *L)
 {
@@ -236,7 +241,8 @@ struct vm *vm_create(struct loop *loop, const struct vm_config *config)
 	vm->soft_max = config->memory_max / 4 * 3;
 	vm->lib_dir = mem_copy(config->lib_dir, strlen(config->lib_dir));
 	if (config->service_dir)
-		vm->service_dir = mem_copy(config->service_dir, strlen(config->service_dir));
+		vm->service_dir =
+			mem_copy(config->service_dir, strlen(config->service_dir));
 	vm->main = lua_newstate(vm_alloc, vm);
 	check(vm->main != NULL);
 	luaJIT_setmode(vm->main, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
@@ -316,7 +322,7 @@ void vm_host_end(struct vm *vm, bool before)
 	vm->enforcing = before;
 }
 
-/* --- collecting ------------------------------------------------------------------------ */
+/* --- collecting ------------------------------------------------------------------- */
 
 static int collect(lua_State *L)
 {
@@ -334,27 +340,38 @@ static void collect_all(struct vm *vm)
 	vm->refused = false;
 }
 
-/* Above the soft limit, once it is worth it; and whenever a script was refused, for the garbage
- * may be what was in its way: the collector's own pace can lie beyond the limit. */
+/* Whether enough time has passed since the last collection for want of memory: live data may be
+ * what fills the VM, and then collecting is no help. */
+static bool may_force(struct vm *vm)
+{
+	struct mono now = clock_mono();
+
+	if (now.ns < vm->force_again.ns)
+		return false;
+	vm->force_again = mono_after_ms(now, FORCE_MS);
+	return true;
+}
+
+/* Above the soft limit, once it is worth it; and when a script was refused, for garbage may be
+ * what was in its way: the collector's own pace can lie beyond the limit. */
 void vm_collect(struct vm *vm)
 {
 	size_t step = vm->hard_max / COLLECT_STEP_DIVISOR;
 
-	if (vm->refused || (vm->used > vm->soft_max && vm->used >= vm->collected + step))
+	if (vm->used > vm->soft_max && vm->used >= vm->collected + step)
+		collect_all(vm);
+	else if (__builtin_expect(vm->refused, 0) && may_force(vm))
 		collect_all(vm);
 }
 
 bool vm_has_room(struct vm *vm)
 {
-	struct mono now;
 	bool before;
 
 	if (vm->used <= vm->hard_max)
 		return true;
-	now = clock_mono();
-	if (now.ns < vm->room_again.ns)
+	if (!may_force(vm))
 		return false;
-	vm->room_again = mono_after_ms(now, ROOM_MS);
 	before = vm_host_begin(vm);
 	collect_all(vm);
 	vm_host_end(vm, before);

@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-/* --- memory and names --------------------------------------------------- */
+/* --- memory and names ------------------------------------------------------------- */
 
 static void *grow(void *memory, size_t *capacity, size_t need, size_t size)
 {
@@ -108,7 +108,7 @@ void batch_reset(struct batch *batch)
 	batch->writes = false;
 }
 
-/* --- requests and rows in ----------------------------------------------- */
+/* --- requests and rows in --------------------------------------------------------- */
 
 void batch_add(struct batch *batch, const struct batch_request *request)
 {
@@ -205,7 +205,7 @@ void batch_stock_row(struct batch *batch, struct slice sku, int64_t unit_price,
 	batch->rows[batch->row_count++].taken = 0;
 }
 
-/* --- deciding ----------------------------------------------------------- */
+/* --- deciding --------------------------------------------------------------------- */
 
 static bool refuse(struct batch_decision *decision, enum fault_kind fault,
 		   const char *detail, struct slice sku)

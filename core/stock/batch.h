@@ -153,7 +153,7 @@ const struct batch_decision *batch_decision(const struct batch *batch, size_t at
 size_t batch_writes(struct batch *batch,
 		    struct batch_statement out[BATCH_STATEMENTS_MAX]);
 
-/* --- array literals of PostgreSQL --------------------------------------- */
+/* --- array literals of PostgreSQL ------------------------------------------------- */
 
 /* '{"a","b\"c"}': call open, then elements, then close. Text must not hold NUL. */
 void array_open(struct buf *out);

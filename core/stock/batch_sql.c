@@ -63,7 +63,7 @@ static const char write_movements[] =
 	"FROM unnest($1::text[], $2::text[], $3::integer[], $4::text[]) "
 	"AS c (sku, warehouse, quantity, order_id)";
 
-/* --- array literals ----------------------------------------------------- */
+/* --- array literals --------------------------------------------------------------- */
 
 void array_open(struct buf *out)
 {
@@ -108,7 +108,7 @@ void array_close(struct buf *out)
 	buf_append_byte(out, '}');
 }
 
-/* --- statements --------------------------------------------------------- */
+/* --- statements ------------------------------------------------------------------- */
 
 /* The arrays of one statement, opened; `at` is its number in the batch. */
 static struct buf *statement_begin(struct batch *batch, size_t at, size_t param_count)

@@ -251,7 +251,7 @@ void lane_begin(struct lane *lane)
 	lane_start(lane);
 }
 
-/* --- failures ----------------------------------------------------------- */
+/* --- failures --------------------------------------------------------------------- */
 
 static bool code_is(const struct lane *lane, const char *code)
 {

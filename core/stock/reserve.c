@@ -46,7 +46,7 @@ struct stock {
 
 static void start_lanes(void *context);
 
-/* --- names in use ------------------------------------------------------- */
+/* --- names in use ----------------------------------------------------------------- */
 
 static struct mark *mark_of(struct mark *marks, struct slice name)
 {
@@ -97,7 +97,7 @@ static bool may_join(struct stock *stock, const struct waiter *waiter,
 	return false;
 }
 
-/* --- filling lanes ------------------------------------------------------ */
+/* --- filling lanes ---------------------------------------------------------------- */
 
 static void waiter_unuse(struct stock *stock, struct waiter *waiter)
 {
@@ -164,7 +164,7 @@ static void start_lanes(void *context)
 	}
 }
 
-/* --- answers ------------------------------------------------------------ */
+/* --- answers ---------------------------------------------------------------------- */
 
 static void answer(struct waiter *waiter, const struct stock_answer *granted,
 		   const struct fault *why, struct slice sku, size_t batch_size)
@@ -242,7 +242,7 @@ static void waiter_late(void *context)
 	}
 }
 
-/* --- requests ----------------------------------------------------------- */
+/* --- requests --------------------------------------------------------------------- */
 
 static bool text_fits(struct slice text, size_t size_max)
 {
@@ -395,7 +395,7 @@ void stock_submit(struct stock *stock, const struct stock_request *request,
 	loop_defer(stock->loop, &stock->start, start_lanes, stock);
 }
 
-/* --- life --------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------- */
 
 struct stock *stock_create(struct loop *loop, struct pg_pool *pool,
 			   const struct stock_config *config)

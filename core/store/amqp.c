@@ -60,7 +60,7 @@ void amqp_destroy(struct amqp *amqp, int grace_ms)
 	free(amqp);
 }
 
-/* --- publishing --------------------------------------------------------- */
+/* --- publishing ------------------------------------------------------------------- */
 
 /* Appends "exchange:key" without empty parts, as the semantic conventions name a
  * destination; gives what was appended, borrowed from text. */
@@ -328,7 +328,7 @@ void amqp_depth(struct amqp *amqp, struct loop *loop, struct slice queue,
 	}
 }
 
-/* --- consuming ---------------------------------------------------------- */
+/* --- consuming -------------------------------------------------------------------- */
 
 void amqp_consume(struct amqp *amqp, const struct amqp_consumer_config *config)
 {

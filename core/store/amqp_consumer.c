@@ -29,7 +29,7 @@ struct amqp_consumer {
 	bool stopping;
 };
 
-/* --- deliveries --------------------------------------------------------- */
+/* --- deliveries ------------------------------------------------------------------- */
 
 static void post(struct amqp_consumer *consumer, struct amqp_feed *feed,
 		 struct amqp_in *in)
@@ -116,7 +116,7 @@ static void read_frames(struct amqp_consumer *consumer)
 	}
 }
 
-/* --- settling ----------------------------------------------------------- */
+/* --- settling --------------------------------------------------------------------- */
 
 static void tell_broker(struct amqp_consumer *consumer, struct amqp_in *in)
 {
@@ -173,7 +173,7 @@ static struct mono settle_due(struct amqp_consumer *consumer)
 	return next;
 }
 
-/* --- the thread --------------------------------------------------------- */
+/* --- the thread ------------------------------------------------------------------- */
 
 static void consumer_quiesce(struct amqp_consumer *consumer)
 {

@@ -19,7 +19,7 @@ void amqp_in_free(struct amqp_in *in)
 	free(in);
 }
 
-/* --- declaring ---------------------------------------------------------- */
+/* --- declaring -------------------------------------------------------------------- */
 
 static bool declare_queue(struct amqp_feed *feed, struct amqp_link *link,
 			  unsigned delivery_limit, struct fault *why)
@@ -132,7 +132,7 @@ void amqp_feed_cancel(struct amqp_feed *feed, struct amqp_link *link)
 		amqp_feed_close(feed, AMQP_FEED_RETRY_MS);
 }
 
-/* --- life --------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------- */
 
 static void free_on_loop(void *context)
 {

@@ -55,7 +55,7 @@ static void publisher_return(struct amqp_publisher *publisher, struct amqp_out *
 	loop_post(out->loop, &out->mail, out->back, out);
 }
 
-/* --- what is unconfirmed ------------------------------------------------ */
+/* --- what is unconfirmed ---------------------------------------------------------- */
 
 static void confirm(struct amqp_publisher *publisher, uint64_t tag, bool multiple,
 		    bool accepted)
@@ -105,7 +105,7 @@ static void requeue(struct amqp_publisher *publisher, const struct fault *closed
 	amqp_window_init(&publisher->window);
 }
 
-/* --- writing ------------------------------------------------------------ */
+/* --- writing ---------------------------------------------------------------------- */
 
 static amqp_basic_properties_t properties_of(const struct amqp_out *out,
 					     amqp_table_entry_t entries[HEADERS_MAX])
@@ -199,7 +199,7 @@ static void write_line(struct amqp_publisher *publisher)
 	}
 }
 
-/* --- reading ------------------------------------------------------------ */
+/* --- reading ---------------------------------------------------------------------- */
 
 static void channel_closed(struct amqp_publisher *publisher,
 			   const amqp_channel_close_t *close)
@@ -275,7 +275,7 @@ static void answer_depth(struct amqp_publisher *publisher, struct amqp_out *out)
 	}
 }
 
-/* --- the thread --------------------------------------------------------- */
+/* --- the thread ------------------------------------------------------------------- */
 
 static void take_mail(struct amqp_publisher *publisher)
 {

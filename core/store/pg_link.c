@@ -81,7 +81,7 @@ static void lose_natively(struct pg_link *link)
 	lose(link, words && *words ? words : "the connection was lost");
 }
 
-/* --- opening ----------------------------------------------------------------- */
+/* --- opening ---------------------------------------------------------------------- */
 
 static void notice(void *context, const PGresult *result)
 {
@@ -180,7 +180,7 @@ struct pg_link *pg_link_create(struct loop *loop, const struct pg_target *target
 	return link;
 }
 
-/* --- closing ----------------------------------------------------------------- */
+/* --- closing ---------------------------------------------------------------------- */
 
 void pg_link_close(struct pg_link *link)
 {
@@ -231,7 +231,7 @@ void pg_link_cut(struct pg_link *link)
 	lose(link, "the connection was cut"); /* even if the answer is here already */
 }
 
-/* --- answers ----------------------------------------------------------------- */
+/* --- answers ---------------------------------------------------------------------- */
 
 /* An answered step whose preparation failed, or whose prepared statement no longer works,
  * must not leave that statement in the books. */
@@ -360,7 +360,7 @@ static void ready(void *context, bool readable, bool writable)
 		pg_link_flush(link);
 }
 
-/* --- sending ----------------------------------------------------------------- */
+/* --- sending ---------------------------------------------------------------------- */
 
 void pg_link_flush(struct pg_link *link)
 {

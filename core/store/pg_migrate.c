@@ -27,7 +27,7 @@ static const char preparation[] = "set client_min_messages = warning;"
 				  "  applied_at timestamptz not null default now(),"
 				  "  primary key (service, version))";
 
-/* --- one statement -------------------------------------------------------- */
+/* --- one statement ---------------------------------------------------------------- */
 
 /* The line of the file that the server's complaint points at; 0 when
  * it points nowhere. */
@@ -128,7 +128,7 @@ static bool run_with(struct pg_migrate *migrate, const char *format, const char 
 	return well;
 }
 
-/* --- life ----------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------- */
 
 struct pg_migrate *pg_migrate_open(const char *url, pg_applied_fn *applied, void *context,
 				   struct fault *why)
@@ -164,7 +164,7 @@ void pg_migrate_close(struct pg_migrate *migrate)
 	free(migrate);
 }
 
-/* --- sections ------------------------------------------------------------- */
+/* --- sections --------------------------------------------------------------------- */
 
 static bool record(struct pg_migrate *migrate, const char *service,
 		   const struct pg_section *section, const char *checksum,

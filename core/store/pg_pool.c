@@ -41,7 +41,7 @@ void pg_pool_begin(struct pg_pool *pool, struct mono deadline,
 		pg_queue_submit(pool, statement, CHAOS_pg_begin);
 }
 
-/* --- losing and finding the server ------------------------------------------- */
+/* --- losing and finding the server ------------------------------------------------ */
 
 unsigned pg_pool_size(const struct pg_pool *pool)
 {
@@ -54,7 +54,6 @@ bool pg_pool_is_down(const struct pg_pool *pool)
 	return pool->backing_off && pool->counts[PG_opening] == 0 &&
 	       pool->counts[PG_idle] == 0 && pool->counts[PG_lent] == 0;
 }
-
 
 static void reopen(void *context)
 {
@@ -106,7 +105,7 @@ bool pg_pool_healthy(const struct pg_pool *pool, struct fault *why)
 	return false;
 }
 
-/* --- life -------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------- */
 
 static void flush(void *context)
 {

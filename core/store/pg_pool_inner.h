@@ -70,7 +70,7 @@ struct pg_pool {
 	struct series *waiting_series, *max_series, *timeouts_series;
 };
 
-/* --- pg_pool.c --------------------------------------------------------------- */
+/* --- pg_pool.c -------------------------------------------------------------------- */
 
 unsigned pg_pool_size(const struct pg_pool *pool);
 
@@ -81,7 +81,7 @@ bool pg_pool_is_down(const struct pg_pool *pool);
 void pg_pool_refused(struct pg_pool *pool, const struct fault *why);
 void pg_pool_opened(struct pg_pool *pool);
 
-/* --- pg_queue.c -------------------------------------------------------------- */
+/* --- pg_queue.c ------------------------------------------------------------------- */
 
 /* The statement will be answered with its step.why (or, without one, as a success), later
  * in this turn. Takes it out of whatever list it is in. */
@@ -114,7 +114,7 @@ void pg_queue_dispatch(struct pg_pool *pool);
 void pg_queue_wait_first(struct pg_pool *pool, struct list *before,
 			 struct pg_statement *statement);
 
-/* --- pg_slot.c --------------------------------------------------------------- */
+/* --- pg_slot.c -------------------------------------------------------------------- */
 
 static inline struct pg_slot *pg_slot_of(struct list *member)
 {
@@ -131,7 +131,7 @@ void pg_slot_close(struct pg_slot *slot, const char *detail, struct pg_statement
 
 void pg_slot_free(struct pg_slot *slot);
 
-/* --- pg_tx.c ----------------------------------------------------------------- */
+/* --- pg_tx.c ---------------------------------------------------------------------- */
 
 /* The statement is a BEGIN that was given this slot: makes its transaction and lends
  * it. */

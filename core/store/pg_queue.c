@@ -6,7 +6,7 @@
 #include "base/check.h"
 #include "watch/metrics.h"
 
-/* --- answering --------------------------------------------------------------- */
+/* --- answering -------------------------------------------------------------------- */
 
 static void leave(struct pg_pool *pool, struct pg_statement *statement)
 {
@@ -64,7 +64,7 @@ void pg_queue_fail(struct pg_pool *pool, struct pg_statement *statement,
 	pg_queue_end(pool, statement);
 }
 
-/* --- deadlines --------------------------------------------------------------- */
+/* --- deadlines -------------------------------------------------------------------- */
 
 static void expired(void *context)
 {
@@ -140,7 +140,7 @@ bool pg_queue_admit(struct pg_pool *pool, struct pg_statement *statement,
 	return true;
 }
 
-/* --- who gets which connection ----------------------------------------------- */
+/* --- who gets which connection ---------------------------------------------------- */
 
 static bool may_grow(const struct pg_pool *pool)
 {

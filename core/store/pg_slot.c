@@ -47,7 +47,7 @@ static void settle(struct pg_slot *slot)
 		pg_slot_move(slot, PG_idle);
 }
 
-/* --- what the link tells ----------------------------------------------------- */
+/* --- what the link tells ---------------------------------------------------------- */
 
 static void opened(void *context)
 {
@@ -141,7 +141,7 @@ void pg_slot_open(struct pg_pool *pool)
 				    pool->config.connect_timeout_ms, &owner);
 }
 
-/* --- closing ----------------------------------------------------------------- */
+/* --- closing ---------------------------------------------------------------------- */
 
 void pg_slot_free(struct pg_slot *slot)
 {

@@ -87,7 +87,7 @@ void pg_tx_lose(struct pg_tx *tx, enum fault_kind kind, const char *detail)
 	}
 }
 
-/* --- after the pool ---------------------------------------------------------- */
+/* --- after the pool --------------------------------------------------------------- */
 
 /* An answer to the holder of a transaction whose pool is gone. */
 struct late_answer {
@@ -146,7 +146,7 @@ void pg_tx_orphan(struct pg_tx *tx)
 	tx->pool = NULL;
 }
 
-/* --- statements -------------------------------------------------------------- */
+/* --- statements ------------------------------------------------------------------- */
 
 static void release(void *context)
 {

@@ -40,7 +40,7 @@ struct redis_link {
 	struct fault why;
 };
 
-/* --- the end ----------------------------------------------------------------- */
+/* --- the end ---------------------------------------------------------------------- */
 
 static void close_native(struct redis_link *link)
 {
@@ -94,7 +94,7 @@ void redis_link_cut(struct redis_link *link)
 	lose(link, "the connection was cut");
 }
 
-/* --- hiredis' hooks ---------------------------------------------------------- */
+/* --- hiredis' hooks --------------------------------------------------------------- */
 
 static void want(struct redis_link *link, bool read, bool write)
 {
@@ -169,7 +169,7 @@ void redis_link_flush(struct redis_link *link)
 	link->dirty = false;
 }
 
-/* --- replies ----------------------------------------------------------------- */
+/* --- replies ---------------------------------------------------------------------- */
 
 static struct redis_value value_of(struct arena *arena, const struct redisReply *reply)
 {
@@ -233,7 +233,7 @@ void redis_link_send(struct redis_link *link, struct slice wire, void *ticket)
 		lose(link, "the connection was lost");
 }
 
-/* --- opening ----------------------------------------------------------------- */
+/* --- opening ---------------------------------------------------------------------- */
 
 static void greeted(struct redisAsyncContext *native, void *data, void *ticket)
 {

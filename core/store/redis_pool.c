@@ -68,7 +68,7 @@ static struct redis_command *command_of(struct list *member)
 	return list_of(member, struct redis_command, member);
 }
 
-/* --- answering --------------------------------------------------------------- */
+/* --- answering -------------------------------------------------------------------- */
 
 static void leave(struct redis_command *command)
 {
@@ -136,7 +136,7 @@ static void fail(struct redis_command *command, enum fault_kind kind, const char
 	loop_defer(pool->loop, &pool->answer, answer_ended, pool);
 }
 
-/* --- the connection ---------------------------------------------------------- */
+/* --- the connection --------------------------------------------------------------- */
 
 static void try_open(void *context);
 
@@ -272,7 +272,7 @@ static void flush(void *context)
 		redis_link_flush(pool->link);
 }
 
-/* --- commands ---------------------------------------------------------------- */
+/* --- commands --------------------------------------------------------------------- */
 
 static void expired(void *context)
 {
@@ -410,7 +410,7 @@ void redis_pool_command(struct redis_pool *pool, const struct slice *args, size_
 	}
 }
 
-/* --- life -------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------- */
 
 struct redis_pool *redis_pool_create(struct loop *loop,
 				     const struct redis_pool_config *config,

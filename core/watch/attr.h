@@ -25,22 +25,22 @@ struct attr {
 
 static inline struct attr attr_text(struct slice key, struct slice value)
 {
-	return (struct attr){.key = key, .type = ATTR_text, .text = value};
+	return (struct attr){ .key = key, .type = ATTR_text, .text = value };
 }
 
 static inline struct attr attr_integer(struct slice key, int64_t value)
 {
-	return (struct attr){.key = key, .type = ATTR_integer, .integer = value};
+	return (struct attr){ .key = key, .type = ATTR_integer, .integer = value };
 }
 
 static inline struct attr attr_double(struct slice key, double value)
 {
-	return (struct attr){.key = key, .type = ATTR_double, .number = value};
+	return (struct attr){ .key = key, .type = ATTR_double, .number = value };
 }
 
 static inline struct attr attr_bool(struct slice key, bool value)
 {
-	return (struct attr){.key = key, .type = ATTR_bool, .boolean = value};
+	return (struct attr){ .key = key, .type = ATTR_bool, .boolean = value };
 }
 
 #endif

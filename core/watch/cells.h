@@ -59,7 +59,7 @@ struct series {
 	uint64_t hash;
 	struct slice *values;
 	_Atomic uint64_t set_order; /* gauge: 0 when it was never set */
-	_Atomic double value;	    /* histogram: the sum */
+	_Atomic double value; /* histogram: the sum */
 	_Atomic uint64_t buckets[];
 };
 

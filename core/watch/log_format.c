@@ -9,8 +9,8 @@ static const struct {
 	enum log_severity severity;
 	const char *name;
 } severities[] = {
-	{LOG_fatal, "FATAL"}, {LOG_error, "ERROR"}, {LOG_warn, "WARN"},
-	{LOG_info, "INFO"},   {LOG_debug, "DEBUG"},
+	{ LOG_fatal, "FATAL" }, { LOG_error, "ERROR" }, { LOG_warn, "WARN" },
+	{ LOG_info, "INFO" },	{ LOG_debug, "DEBUG" },
 };
 
 #define SEVERITIES (sizeof(severities) / sizeof(severities[0]))

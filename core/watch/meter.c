@@ -18,12 +18,12 @@
 #define LINE 64 /* bytes of a cache line: cells of two threads must not share one */
 #define SLOTS_MIN 8
 
-static const struct slice overflow_value = {"_overflow", 9};
+static const struct slice overflow_value = { "_overflow", 9 };
 
 static struct series *meter_series_slow(struct meter *meter, struct metric *metric,
 					const struct slice *values);
 
-/* --- finding a series --------------------------------------------------- */
+/* --- finding a series ------------------------------------------------------------- */
 
 static inline uint64_t mix(uint64_t hash, uint64_t word)
 {
@@ -122,7 +122,7 @@ struct series *meter_own(struct meter *meter, enum metric_id id, size_t count, .
 	return meter_series(meter, metrics_own(meter->metrics, id), values, count);
 }
 
-/* --- recording ---------------------------------------------------------- */
+/* --- recording -------------------------------------------------------------------- */
 
 static inline void cell_add(_Atomic double *cell, double amount)
 {
@@ -165,7 +165,7 @@ void series_observe(struct series *series, double value)
 	cell_add(&series->value, value);
 }
 
-/* --- making series: once per label set ---------------------------------- */
+/* --- making series: once per label set -------------------------------------------- */
 
 static size_t bucket_count(const struct metric_def *def)
 {

@@ -10,12 +10,12 @@
 #include <math.h>
 #include <stdlib.h>
 
-static const double bounds_none[] = {0};
-static const double bounds_http[] = {0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25,
-				     0.5,   0.75, 1,	 2.5,  5,     7.5, 10};
-static const double bounds_db[] = {0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10};
-static const double bounds_loop[] = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025,
-				     0.05,   0.1,   0.25,   0.5,   1};
+static const double bounds_none[] = { 0 };
+static const double bounds_http[] = { 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25,
+				      0.5,   0.75, 1,	  2.5,	5,     7.5, 10 };
+static const double bounds_db[] = { 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10 };
+static const double bounds_loop[] = { 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025,
+				      0.05,   0.1,   0.25,   0.5,   1 };
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -32,15 +32,15 @@ static const struct own_def {
 	const char *otlp_labels;
 } own_defs[METRIC_ids] = {
 #define SERIES(id, type, name, help, labels, bounds, otlp_name, otlp_unit, otlp_labels)  \
-	[METRIC_##id] = {METRIC_##type,                                                  \
-			 name,                                                           \
-			 help,                                                           \
-			 labels,                                                         \
-			 bounds_##bounds,                                                \
-			 COUNT(bounds_##bounds),                                         \
-			 otlp_name,                                                      \
-			 otlp_unit,                                                      \
-			 otlp_labels},
+	[METRIC_##id] = { METRIC_##type,                                                 \
+			  name,                                                          \
+			  help,                                                          \
+			  labels,                                                        \
+			  bounds_##bounds,                                               \
+			  COUNT(bounds_##bounds),                                        \
+			  otlp_name,                                                     \
+			  otlp_unit,                                                     \
+			  otlp_labels },
 #include "watch/metrics.def"
 #undef SERIES
 };
@@ -48,12 +48,12 @@ static const struct own_def {
 /* What http_server_request is written as in Prometheus: nobody else may use these names.
  */
 static const struct metric_def views[] = {
-	{.type = METRIC_counter, .name = SLICE("http_requests_total")},
-	{.type = METRIC_histogram, .name = SLICE("http_request_duration_seconds")},
-	{.type = METRIC_histogram, .name = SLICE("http_server_requests_seconds")},
+	{ .type = METRIC_counter, .name = SLICE("http_requests_total") },
+	{ .type = METRIC_histogram, .name = SLICE("http_request_duration_seconds") },
+	{ .type = METRIC_histogram, .name = SLICE("http_server_requests_seconds") },
 };
 
-/* --- what a good definition is ------------------------------------------ */
+/* --- what a good definition is ---------------------------------------------------- */
 
 static bool is_name(struct slice name, bool colon_allowed)
 {
@@ -170,7 +170,7 @@ static bool collides(const struct metric_def *a, const struct metric_def *b)
 	       writes(b, a_base);
 }
 
-/* --- the registry ------------------------------------------------------- */
+/* --- the registry ----------------------------------------------------------------- */
 
 static struct slice keep_text(struct arena *texts, struct slice text)
 {

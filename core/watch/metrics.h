@@ -95,12 +95,12 @@ void series_add(struct series *series, double amount);
 void series_set(struct series *series, double value);
 void series_observe(struct series *series, double value);
 
-/* --- reading side: any thread ------------------------------------------- */
+/* --- reading side: any thread ----------------------------------------------------- */
 
 struct metric_point {
 	const struct slice *values; /* label values, as many as the family has labels */
-	double value;		    /* counter, gauge */
-	uint64_t count;		    /* histogram */
+	double value; /* counter, gauge */
+	uint64_t count; /* histogram */
 	double sum;
 	const uint64_t *buckets; /* bound_count + 1, not cumulative */
 };

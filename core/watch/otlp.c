@@ -96,7 +96,7 @@ void otlp_batch_finish(struct otlp_batch *batch)
 
 void otlp_gzip(struct buf *out, struct slice plain)
 {
-	z_stream stream = {0};
+	z_stream stream = { 0 };
 	size_t most;
 
 	/* 15 bits of window; 16 more ask for gzip's own header. */
@@ -132,7 +132,7 @@ static bool read_varint(struct slice *rest, uint64_t *value)
 struct field {
 	unsigned number;
 	unsigned type;
-	uint64_t value;	    /* of a varint */
+	uint64_t value; /* of a varint */
 	struct slice bytes; /* of a length-delimited field */
 };
 
@@ -142,7 +142,7 @@ static bool read_field(struct slice *rest, struct field *field)
 
 	if (!read_varint(rest, &tag) || tag >> 3 == 0 || tag > UINT32_MAX)
 		return false;
-	*field = (struct field){.number = (unsigned)(tag >> 3), .type = tag & 7};
+	*field = (struct field){ .number = (unsigned)(tag >> 3), .type = tag & 7 };
 	switch (field->type) {
 	case WIRE_VARINT:
 		return read_varint(rest, &field->value);
@@ -169,11 +169,11 @@ static bool read_field(struct slice *rest, struct field *field)
 
 bool otlp_read_response(struct slice body, uint64_t *rejected, struct slice *message)
 {
-	struct slice partial = {0};
+	struct slice partial = { 0 };
 	struct field field;
 
 	*rejected = 0;
-	*message = (struct slice){0};
+	*message = (struct slice){ 0 };
 	while (body.size > 0) {
 		if (!read_field(&body, &field))
 			return false;

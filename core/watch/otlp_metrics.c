@@ -61,9 +61,9 @@ static void close_family(struct metrics_writer *writer)
 
 static void on_family(void *context, const struct metric_def *def, size_t point_count)
 {
-	static const unsigned data[] = {[METRIC_counter] = METRIC_sum_data,
-					[METRIC_gauge] = METRIC_gauge_data,
-					[METRIC_histogram] = METRIC_histogram_data};
+	static const unsigned data[] = { [METRIC_counter] = METRIC_sum_data,
+					 [METRIC_gauge] = METRIC_gauge_data,
+					 [METRIC_histogram] = METRIC_histogram_data };
 	struct metrics_writer *writer = context;
 	struct buf *out = writer->out;
 
@@ -109,7 +109,7 @@ static void put_attr(struct buf *out, unsigned field, struct attr attr)
 static void put_error_type(struct buf *out, unsigned field, const struct metric_def *def,
 			   const struct metric_point *point)
 {
-	struct slice status = {0};
+	struct slice status = { 0 };
 
 	for (size_t i = 0; i < def->label_count; i++) {
 		if (slice_equal(def->otlp_labels[i], SLICE("error.type")))
@@ -204,7 +204,7 @@ void otlp_add_metrics(struct otlp_batch *batch, struct metrics *metrics,
 		.began = (uint64_t)began.ns,
 		.now = (uint64_t)now.ns,
 	};
-	struct metrics_reader reader = {on_family, on_point, &writer};
+	struct metrics_reader reader = { on_family, on_point, &writer };
 
 	check(batch->signal == OTLP_metrics);
 	metrics_read(metrics, &reader);

@@ -34,7 +34,7 @@ static const struct metric_def requests_view = {
 	.type = METRIC_counter,
 	.name = SLICE("http_requests_total"),
 	.help = SLICE("Served HTTP requests."),
-	.labels = {SLICE("method"), SLICE("endpoint"), SLICE("status")},
+	.labels = { SLICE("method"), SLICE("endpoint"), SLICE("status") },
 	.label_count = 3,
 };
 
@@ -42,7 +42,7 @@ static const struct metric_def durations_view = {
 	.type = METRIC_histogram,
 	.name = SLICE("http_request_duration_seconds"),
 	.help = SLICE("Duration of served HTTP requests."),
-	.labels = {SLICE("method"), SLICE("endpoint")},
+	.labels = { SLICE("method"), SLICE("endpoint") },
 	.label_count = 2,
 };
 
@@ -50,11 +50,11 @@ static const struct metric_def micrometer_view = {
 	.type = METRIC_histogram,
 	.name = SLICE("http_server_requests_seconds"),
 	.help = SLICE("Duration of served HTTP requests."),
-	.labels = {SLICE("method"), SLICE("uri"), SLICE("status")},
+	.labels = { SLICE("method"), SLICE("uri"), SLICE("status") },
 	.label_count = 3,
 };
 
-/* --- pieces of text ----------------------------------------------------- */
+/* --- pieces of text --------------------------------------------------------------- */
 
 static void put_escaped(struct buf *out, struct slice text, bool quotes)
 {
@@ -109,8 +109,8 @@ static struct slice family_name(const struct writer *writer, const struct metric
 
 static void put_unit(struct buf *out, struct slice name)
 {
-	static const struct slice units[] = {SLICE("_seconds"), SLICE("_bytes"),
-					     SLICE("_ratio"), SLICE("_celsius")};
+	static const struct slice units[] = { SLICE("_seconds"), SLICE("_bytes"),
+					      SLICE("_ratio"), SLICE("_celsius") };
 
 	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++)
 		if (slice_ends_with(name, units[i]))
@@ -120,9 +120,9 @@ static void put_unit(struct buf *out, struct slice name)
 
 static void put_head(struct writer *writer, struct buf *out, const struct metric_def *def)
 {
-	static const char *const types[] = {[METRIC_counter] = "counter",
-					    [METRIC_gauge] = "gauge",
-					    [METRIC_histogram] = "histogram"};
+	static const char *const types[] = { [METRIC_counter] = "counter",
+					     [METRIC_gauge] = "gauge",
+					     [METRIC_histogram] = "histogram" };
 	struct slice name = family_name(writer, def);
 	bool openmetrics = writer->format == PROMETHEUS_openmetrics;
 
@@ -188,7 +188,7 @@ static void put_histogram(struct writer *writer, struct buf *out,
 	put_count(out, point->count);
 }
 
-/* --- the served requests ------------------------------------------------ */
+/* --- the served requests ---------------------------------------------------------- */
 
 /* Writes what has been merged, if anything. */
 static void flush_merged(struct writer *writer)
@@ -198,7 +198,7 @@ static void flush_merged(struct writer *writer)
 	writer->merged.buckets = writer->merged_buckets;
 	put_histogram(writer, &writer->durations, &durations_view, writer->served,
 		      &writer->merged);
-	writer->merged = (struct metric_point){0};
+	writer->merged = (struct metric_point){ 0 };
 	memset(writer->merged_buckets, 0, sizeof(writer->merged_buckets));
 }
 
@@ -239,7 +239,7 @@ static void finish_served(struct writer *writer)
 	buf_reset(&writer->durations);
 }
 
-/* --- reading the registry ----------------------------------------------- */
+/* --- reading the registry --------------------------------------------------------- */
 
 static void on_family(void *context, const struct metric_def *def, size_t point_count)
 {
@@ -286,7 +286,7 @@ void prometheus_write(struct buf *out, struct metrics *metrics,
 		.served = metric_definition(
 			metrics_own(metrics, METRIC_http_server_request)),
 	};
-	struct metrics_reader reader = {on_family, on_point, &writer};
+	struct metrics_reader reader = { on_family, on_point, &writer };
 
 	metrics_read(metrics, &reader);
 	finish_served(&writer);
@@ -295,7 +295,7 @@ void prometheus_write(struct buf *out, struct metrics *metrics,
 		buf_append(out, SLICE("# EOF\n"));
 }
 
-/* --- negotiation -------------------------------------------------------- */
+/* --- negotiation ------------------------------------------------------------------ */
 
 struct range { /* one media range of an Accept header */
 	struct slice type;
@@ -312,7 +312,7 @@ static struct slice unquote(struct slice s)
 
 static struct range read_range(struct slice text)
 {
-	struct range range = {.quality = 1};
+	struct range range = { .quality = 1 };
 	struct slice part, key;
 	char number[16];
 
@@ -334,8 +334,8 @@ static struct range read_range(struct slice text)
 
 static bool range_format(const struct range *range, enum prometheus_format *format)
 {
-	static const struct slice plain[] = {SLICE("text/plain"), SLICE("text/*"),
-					     SLICE("*/*")};
+	static const struct slice plain[] = { SLICE("text/plain"), SLICE("text/*"),
+					      SLICE("*/*") };
 	bool any_version = range->version.size == 0;
 
 	if (slice_equal_nocase(range->type, SLICE("application/openmetrics-text"))) {

@@ -94,8 +94,8 @@ static double merged_value(struct series *const *same, size_t count)
 static void give_point(const struct metrics_reader *reader, const struct metric_def *def,
 		       struct series *const *same, size_t count)
 {
-	uint64_t buckets[METRIC_BOUNDS_MAX + 1] = {0};
-	struct metric_point point = {.values = same[0]->values};
+	uint64_t buckets[METRIC_BOUNDS_MAX + 1] = { 0 };
+	struct metric_point point = { .values = same[0]->values };
 
 	if (def->type == METRIC_histogram) {
 		for (size_t i = 0; i < count; i++)
@@ -144,7 +144,7 @@ static void read_family(struct metrics *metrics, const struct metric *metric,
 
 void metrics_read(struct metrics *metrics, const struct metrics_reader *reader)
 {
-	struct gathered all = {0};
+	struct gathered all = { 0 };
 	struct metric **families;
 	size_t count;
 

@@ -26,7 +26,7 @@ struct trace_context {
 	uint8_t trace_id[16];
 	uint8_t span_id[8];
 	uint8_t flags;
-	bool remote;	    /* came from another process */
+	bool remote; /* came from another process */
 	struct slice state; /* tracestate as received and valid; borrowed by every span
 			       below it */
 };
@@ -50,7 +50,7 @@ enum sampler {
 
 struct tracer_config {
 	enum sampler sampler;
-	double ratio;	/* for the ratio samplers, 0 to 1 */
+	double ratio; /* for the ratio samplers, 0 to 1 */
 	bool recording; /* false: nobody exports; contexts are still made and passed on */
 	size_t ring_bytes;
 	unsigned attrs_max; /* per span; OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT; 0: 128 */
@@ -99,7 +99,7 @@ void span_end(struct span *span);
 /* When the span began. */
 struct mono span_began(const struct span *span);
 
-/* --- reading side, another thread --------------------------------------- */
+/* --- reading side, another thread ------------------------------------------------- */
 
 /* One finished span in encoded form: an OTLP Span message without its tag and length,
  * borrowed until tracer_release. */

@@ -90,9 +90,9 @@ static bool is_state(struct slice state)
 bool trace_parse(struct slice traceparent, struct slice tracestate,
 		 struct trace_context *parent)
 {
-	*parent = (struct trace_context){0};
+	*parent = (struct trace_context){ 0 };
 	if (!parse_parent(traceparent, parent)) {
-		*parent = (struct trace_context){0};
+		*parent = (struct trace_context){ 0 };
 		return false;
 	}
 	tracestate = slice_trim(tracestate);

@@ -21,7 +21,7 @@
 #define WIRE_TAG_MAX 2 /* bytes of a tag: field numbers here are below 2048 */
 #define WIRE_VARINT_MAX 10
 
-/* --- at a position ------------------------------------------------------ */
+/* --- at a position ---------------------------------------------------------------- */
 
 static inline size_t wire_varint_size(uint64_t value)
 {
@@ -96,7 +96,7 @@ size_t wire_key_value_size(unsigned field, const struct attr *attr);
 /* attr's texts must be UTF-8. */
 char *wire_key_value(char *at, unsigned field, const struct attr *attr);
 
-/* --- into a buf --------------------------------------------------------- */
+/* --- into a buf ------------------------------------------------------------------- */
 
 void wire_put_number(struct buf *out, unsigned field, uint64_t value);
 void wire_put_fixed64(struct buf *out, unsigned field, uint64_t value);

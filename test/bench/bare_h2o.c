@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* bare_h2o.c -- the anchor: libh2o and nothing else. One thread, one loop, one answer to everything.
+/* bare_h2o.c -- the anchor: libh2o and nothing else. One thread, one loop, one answer to
+ * everything.
  *
- * usage: bare_h2o PORT. Also the collector that the benches export to: it accepts any POST.
+ * usage: bare_h2o PORT. Also the collector that the benches export to: it accepts any
+ * POST.
  */
 #include <h2o.h>
 
@@ -20,8 +22,8 @@ static int answer(h2o_handler_t *handler, h2o_req_t *request)
 
 	request->res.status = 200;
 	request->res.reason = "OK";
-	h2o_add_header(&request->pool, &request->res.headers, H2O_TOKEN_CONTENT_TYPE, NULL,
-		       H2O_STRLIT("application/json"));
+	h2o_add_header(&request->pool, &request->res.headers, H2O_TOKEN_CONTENT_TYPE,
+		       NULL, H2O_STRLIT("application/json"));
 	h2o_send_inline(request, body, sizeof(body) - 1);
 	return 0;
 }
@@ -61,8 +63,10 @@ int main(int count, char **args)
 	if (count != 2)
 		return 2;
 	h2o_config_init(&globals);
-	host = h2o_config_register_host(&globals, h2o_iovec_init(H2O_STRLIT("default")), 65535);
-	handler = h2o_create_handler(h2o_config_register_path(host, "/", 0), sizeof(*handler));
+	host = h2o_config_register_host(&globals, h2o_iovec_init(H2O_STRLIT("default")),
+					65535);
+	handler = h2o_create_handler(h2o_config_register_path(host, "/", 0),
+				     sizeof(*handler));
 	handler->on_req = answer;
 	h2o_context_init(&context, h2o_evloop_create(), &globals);
 	accepting.ctx = &context;

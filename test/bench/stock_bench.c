@@ -229,7 +229,8 @@ static void make_tables(const char *url)
 		"insert into products select 'SKU-' || i, 100 from generate_series(0, "
 		"999) i;"
 		"insert into stock select 'SKU-' || i, w, 100000000 from "
-		"generate_series(0, 999) i, unnest(array['east', 'west']) w; analyze products, stock;");
+		"generate_series(0, 999) i, unnest(array['east', 'west']) w; analyze "
+		"products, stock;");
 	PQfinish(connection);
 }
 

@@ -27,12 +27,14 @@ struct bench {
 	struct log *log;
 };
 
-static const struct slice methods[] = {{"GET", 3}, {"POST", 4}};
-static const struct slice routes[] = {{"/api/v1/orders", 14},
-				      {"/api/v1/orders/:id", 18},
-				      {"/api/v1/inventory/:sku", 22},
-				      {"/health", 7}};
-static const struct slice statuses[] = {{"200", 3}, {"201", 3}, {"409", 3}, {"503", 3}};
+static const struct slice methods[] = { { "GET", 3 }, { "POST", 4 } };
+static const struct slice routes[] = { { "/api/v1/orders", 14 },
+				       { "/api/v1/orders/:id", 18 },
+				       { "/api/v1/inventory/:sku", 22 },
+				       { "/health", 7 } };
+static const struct slice statuses[] = {
+	{ "200", 3 }, { "201", 3 }, { "409", 3 }, { "503", 3 }
+};
 
 static void add(struct bench *bench, int i)
 {
@@ -46,8 +48,8 @@ static void observe(struct bench *bench, int i)
 
 static void find_and_observe(struct bench *bench, int i)
 {
-	struct slice values[] = {methods[i & 1], routes[i >> 1 & 3],
-				 statuses[i >> 3 & 3]};
+	struct slice values[] = { methods[i & 1], routes[i >> 1 & 3],
+				  statuses[i >> 3 & 3] };
 
 	series_observe(
 		meter_series(bench->meter,
@@ -84,7 +86,7 @@ static void unsampled_span(struct bench *bench, int i)
 
 static void write_log(struct bench *bench, int i)
 {
-	static const struct trace_context trace = {.flags = 1};
+	static const struct trace_context trace = { .flags = 1 };
 	struct attr attrs[] = {
 		attr_text(SLICE("method"), SLICE("POST")),
 		attr_text(SLICE("route"), SLICE("/api/v1/orders")),
@@ -137,9 +139,10 @@ static void measure(struct bench *bench, const char *what,
 
 int main(void)
 {
-	struct tracer_config config = {
-		.sampler = SAMPLER_always_on, .recording = true, .ring_bytes = 1 << 22};
-	struct bench bench = {.metrics = metrics_create()};
+	struct tracer_config config = { .sampler = SAMPLER_always_on,
+					.recording = true,
+					.ring_bytes = 1 << 22 };
+	struct bench bench = { .metrics = metrics_create() };
 
 	bench.meter = meter_create(bench.metrics);
 	bench.counter = meter_own(bench.meter, METRIC_log_dropped, 0);

@@ -48,7 +48,7 @@ static void check_refused(const struct trace_context *parent)
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
-	struct slice state = {(const char *)bytes, size}, text;
+	struct slice state = { (const char *)bytes, size }, text;
 	struct trace_context parent;
 	char *text_copy, *state_copy;
 

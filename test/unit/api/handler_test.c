@@ -14,24 +14,28 @@ static const char source[] =
 	"  routes[#routes + 1] = {method = method, path = path, handler = handler}\n"
 	"end\n"
 	"add('GET', '/', function() return 200, {message = 'hello', id = 42} end)\n"
-	"add('POST', '/made', function() return 201, {id = 1}, {Location = '/made/1'} end)\n"
+	"add('POST', '/made', function() return 201, {id = 1}, {Location = '/made/1'} "
+	"end)\n"
 	"add('GET', '/items/:id/parts/:part', function(req)\n"
 	"  return 200, {path = req.path, query = req.query, route = req.route,\n"
 	"               method = req.method} end)\n"
 	"add('GET', '/headers', function(req) return 200, req.headers end)\n"
 	"add('POST', '/echo', function(req)\n"
-	"  return 200, {body = req.body == nil and 'nil' or req.body, raw = req.raw} end)\n"
+	"  return 200, {body = req.body == nil and 'nil' or req.body, raw = req.raw} "
+	"end)\n"
 	"add('GET', '/returned', function()\n"
 	"  return fault.new('refused', 'no more', {status = 402, code = 'c1',\n"
 	"    errors = json.array {{field = 'a', message = 'b'}},\n"
 	"    headers = {['X-Why'] = 'because'}}) end)\n"
-	"add('GET', '/passed', function() return nil, fault.new('missing', 'no such') end)\n"
+	"add('GET', '/passed', function() return nil, fault.new('missing', 'no such') "
+	"end)\n"
 	"add('GET', '/raised', function() fault.raise('unavailable', 'down') end)\n"
 	"add('GET', '/broken', function() local x = nil; return x.y end)\n"
 	"add('GET', '/nothing', function() end)\n"
 	"add('GET', '/text', function() return 200, 'plain' end)\n"
 	"add('GET', '/empty', function() return 204 end)\n"
-	"add('GET', '/status/:code', function(req) return tonumber(req.path.code), {} end)\n"
+	"add('GET', '/status/:code', function(req) return tonumber(req.path.code), {} "
+	"end)\n"
 	"add('GET', '/slow', function() task.sleep(60) return 200, {} end)\n"
 	"add('GET', '/nap', function() task.sleep(0.05) return 200, {} end)\n"
 	"add('GET', '/nap/broken', function() task.sleep(0.05) error('late') end)\n"
@@ -46,14 +50,16 @@ static struct service_rig rig;
 
 static int open_rig(void **state)
 {
-	service_rig_open(&rig, &(struct service_rig_config){ .source = source, .tasks_max = 4 });
+	service_rig_open(
+		&rig, &(struct service_rig_config){ .source = source, .tasks_max = 4 });
 	return 0;
 }
 
 static int open_in_production(void **state)
 {
-	service_rig_open(&rig, &(struct service_rig_config){
-				       .source = source, .timeout_ms = 20, .production = true });
+	service_rig_open(&rig, &(struct service_rig_config){ .source = source,
+							     .timeout_ms = 20,
+							     .production = true });
 	return 0;
 }
 
@@ -73,7 +79,7 @@ static bool one_runs(struct service_rig *of)
 	return task_count(of->rig.vm) == 1;
 }
 
-/* --- answers ----------------------------------------------------------------------- */
+/* --- answers ---------------------------------------------------------------------- */
 
 static void a_table_is_answered_as_json(void **state)
 {
@@ -96,8 +102,9 @@ static void the_script_sees_path_query_and_route(void **state)
 		&rig, GET("/items/a%20b/parts/7?q=1%262&empty=&flag&plus=a+b&q=last"));
 
 	assert_contains(answer, "\"path\":{\"id\":\"a b\",\"part\":\"7\"}");
-	assert_contains(answer, "\"query\":{\"empty\":\"\",\"flag\":\"\",\"plus\":\"a b\","
-				"\"q\":\"last\"}");
+	assert_contains(answer,
+			"\"query\":{\"empty\":\"\",\"flag\":\"\",\"plus\":\"a b\","
+			"\"q\":\"last\"}");
 	assert_contains(answer, "\"route\":\"/items/:id/parts/:part\"");
 	assert_contains(answer, "\"method\":\"GET\"");
 	assert_ask(&rig, GET("/items/1/parts/2?a%zz=%4&=x"),
@@ -134,7 +141,7 @@ static void a_body_is_decoded_before_the_script_sees_it(void **state)
 	assert_contains(answer, "HTTP/1.1 415 ");
 }
 
-/* --- failures ---------------------------------------------------------------------- */
+/* --- failures --------------------------------------------------------------------- */
 
 static void a_fault_becomes_its_problem_document(void **state)
 {
@@ -156,9 +163,11 @@ static void a_fault_becomes_its_problem_document(void **state)
 static void an_error_is_answered_once_and_logged_with_its_traceback(void **state)
 {
 	assert_ask(&rig, GET("/broken"), "HTTP/1.1 500 ");
-	assert_contains(service_rig_log(&rig), "\"exception.stacktrace\":\"stack traceback:");
+	assert_contains(service_rig_log(&rig),
+			"\"exception.stacktrace\":\"stack traceback:");
 	assert_ask(&rig, GET("/nothing"), "the handler returned no value as status");
-	assert_ask(&rig, GET("/status/99"), "the handler returned a bad number as status");
+	assert_ask(&rig, GET("/status/99"),
+		   "the handler returned a bad number as status");
 	assert_ask(&rig, GET("/many"), "HTTP/1.1 200 ");
 }
 
@@ -218,7 +227,7 @@ static void more_tasks_than_allowed_are_refused(void **state)
 		close(held[i]);
 }
 
-/* --- clients that leave ------------------------------------------------------------ */
+/* --- clients that leave ----------------------------------------------------------- */
 
 static void leave(const char *request)
 {
@@ -268,7 +277,7 @@ static void requests_still_open_at_the_end_are_told(void **state)
 	close(fd);
 }
 
-/* --- what is told ------------------------------------------------------------------ */
+/* --- what is told ----------------------------------------------------------------- */
 
 static void a_request_continues_the_trace_of_its_caller(void **state)
 {
@@ -280,8 +289,8 @@ static void a_request_continues_the_trace_of_its_caller(void **state)
 	service_rig_ask(&rig, request);
 	assert_contains(service_rig_log(&rig),
 			"\"trace_id\":\"0af7651916cd43dd8448eb211c80319c\"");
-	snprintf(request, sizeof(request), "GET / HTTP/1.1\r\nHost: a\r\n%s%s\r\n", parent,
-		 parent);
+	snprintf(request, sizeof(request), "GET / HTTP/1.1\r\nHost: a\r\n%s%s\r\n",
+		 parent, parent);
 	service_rig_ask(&rig, request);
 	assert_lacks(service_rig_log(&rig), "0af7651916cd43dd8448eb211c80319c");
 }
@@ -299,7 +308,8 @@ static void requests_are_counted_by_route_and_never_by_path(void **state)
 	text = service_rig_metrics(&rig);
 	assert_contains(text, "http_requests_total{method=\"GET\",endpoint=\"/items/:id/"
 			      "parts/:part\",status=\"200\"} 2\n");
-	assert_contains(text, "{method=\"GET\",endpoint=\"unmatched\",status=\"404\"} 2\n");
+	assert_contains(text,
+			"{method=\"GET\",endpoint=\"unmatched\",status=\"404\"} 2\n");
 	assert_contains(text, "{method=\"HEAD\",endpoint=\"/\",status=\"200\"} 1\n");
 	assert_contains(text, "{method=\"HTTP\",endpoint=\"/\",status=\"405\"} 1\n");
 	assert_lacks(text, "BREW");
@@ -319,8 +329,8 @@ static void a_route_with_many_statuses_counts_each(void **state)
 		}
 	text = service_rig_metrics(&rig);
 	for (int status = 400; status < 412; status++) {
-		snprintf(line, sizeof(line), "endpoint=\"/status/:code\",status=\"%d\"} 2\n",
-			 status);
+		snprintf(line, sizeof(line),
+			 "endpoint=\"/status/:code\",status=\"%d\"} 2\n", status);
 		assert_contains(text, line);
 	}
 }
@@ -341,7 +351,7 @@ static void what_the_server_refuses_is_counted_and_logged(void **state)
 			"{method=\"HTTP\",endpoint=\"unmatched\",status=\"503\"} 1\n");
 }
 
-/* --- on purpose -------------------------------------------------------------------- */
+/* --- on purpose ------------------------------------------------------------------- */
 
 static void chaos_can_fail_and_delay_a_request(void **state)
 {

@@ -11,7 +11,7 @@
 
 static bool passes(const char *text, struct fault *why)
 {
-	struct json_scan scan = {0};
+	struct json_scan scan = { 0 };
 	size_t size = strlen(text);
 	/* In memory of its own, so that a sanitizer sees a read beyond the end. */
 	char *copy = malloc(size + !size);
@@ -122,7 +122,7 @@ static void strings_are_strict(void **state)
 
 static void a_nul_ends_nothing(void **state)
 {
-	struct json_scan scan = {0};
+	struct json_scan scan = { 0 };
 
 	assert_false(json_scan(slice_of("{}\0", 3), &scan, NULL));
 	assert_false(json_scan(slice_of("[1\0]", 4), &scan, NULL));
@@ -151,7 +151,7 @@ static void the_number_of_values_is_bounded(void **state)
 {
 	size_t size = 2 * (JSON_VALUES_MAX + 10);
 	char *text = malloc(size);
-	struct json_scan scan = {0};
+	struct json_scan scan = { 0 };
 	struct fault why;
 
 	for (size_t i = 0; i < size; i += 2)
@@ -164,7 +164,7 @@ static void the_number_of_values_is_bounded(void **state)
 
 static void what_the_reader_has_to_mend_is_noted(void **state)
 {
-	struct json_scan scan = {0};
+	struct json_scan scan = { 0 };
 	size_t at[2];
 
 	assert_true(json_scan(SLICE("{\"a\":[],\"b\":{}}"), &scan, NULL));

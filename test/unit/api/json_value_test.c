@@ -4,6 +4,8 @@
 #include "api/json_value.h"
 #include "base/random.h"
 
+#include <lauxlib.h>
+
 static const struct rig_module modules[] = { { "native.json", api_open_json }, { 0 } };
 
 static struct rig rig;

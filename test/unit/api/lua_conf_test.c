@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "script_rig.h"
 
+#include <lauxlib.h>
+
 static const struct rig_module modules[] = { { "native.conf", api_open_conf }, { 0 } };
 
 static struct rig rig;

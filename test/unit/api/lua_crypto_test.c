@@ -2,7 +2,8 @@
 /* Known answers: FIPS 180-4, RFC 4231, RFC 4648. */
 #include "script_rig.h"
 
-static const struct rig_module modules[] = {{"native.crypto", api_open_crypto}, {0}};
+static const struct rig_module modules[] = { { "native.crypto", api_open_crypto },
+					     { 0 } };
 
 static struct rig rig;
 

@@ -5,6 +5,8 @@
 #include "../store/pg_server.h"
 #include "store/pg_pool.h"
 
+#include <lua.h>
+
 static const struct rig_module modules[] = { { "native.db", api_open_db },
 					     { "native.json", api_open_json },
 					     { "native.task", api_open_task },

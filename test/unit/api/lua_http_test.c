@@ -10,8 +10,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static const struct rig_module modules[] = {
-	{"native.http", api_open_http}, {"native.task", api_open_task}, {0}};
+static const struct rig_module modules[] = { { "native.http", api_open_http },
+					     { "native.task", api_open_task },
+					     { 0 } };
 
 static struct rig rig;
 static struct thread *server;
@@ -22,7 +23,7 @@ static char source[2048];
 	"local http, task = require 'native.http', require 'native.task' local base = "  \
 	"'%s' "
 
-/* --- the server -------------------------------------------------------------- */
+/* --- the server ------------------------------------------------------------------- */
 
 static void say(int fd, const char *text)
 {
@@ -32,8 +33,8 @@ static void say(int fd, const char *text)
 /* Waits for the other side to hang up, or for the end of the test. */
 static void wait_for_end(int fd)
 {
-	struct pollfd polled[2] = {{.fd = fd, .events = POLLIN},
-				   {.fd = stop_pipe[0], .events = POLLIN}};
+	struct pollfd polled[2] = { { .fd = fd, .events = POLLIN },
+				    { .fd = stop_pipe[0], .events = POLLIN } };
 	char byte;
 
 	while (poll(polled, 2, -1) > 0 && !polled[1].revents && recv(fd, &byte, 1, 0) > 0)
@@ -74,8 +75,8 @@ static void serve(int fd)
 
 static void run_server(void *context)
 {
-	struct pollfd polled[2] = {{.fd = listener, .events = POLLIN},
-				   {.fd = stop_pipe[0], .events = POLLIN}};
+	struct pollfd polled[2] = { { .fd = listener, .events = POLLIN },
+				    { .fd = stop_pipe[0], .events = POLLIN } };
 
 	while (poll(polled, 2, -1) > 0 && !polled[1].revents) {
 		int fd = accept(listener, NULL, NULL);
@@ -89,15 +90,15 @@ static char base[64];
 
 static int open_rig(void **state)
 {
-	struct sockaddr_in address = {.sin_family = AF_INET,
-				      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in address = { .sin_family = AF_INET,
+				       .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t size = sizeof(address);
-	struct http_client_config config = {.connections_max = 4,
-					    .idle_max = 4,
-					    .idle_timeout_ms = 1000,
-					    .connect_timeout_ms = 1000,
-					    .waiting_max = 4,
-					    .response_size_max = 1 << 20};
+	struct http_client_config config = { .connections_max = 4,
+					     .idle_max = 4,
+					     .idle_timeout_ms = 1000,
+					     .connect_timeout_ms = 1000,
+					     .waiting_max = 4,
+					     .response_size_max = 1 << 20 };
 
 	listener = socket(AF_INET, SOCK_STREAM, 0);
 	assert_int_equal(bind(listener, (struct sockaddr *)&address, size), 0);

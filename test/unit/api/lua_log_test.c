@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "script_rig.h"
 
-static const struct rig_module modules[] = {
-	{"native.json", api_open_json}, {"native.log", api_open_log}, {0}};
+#include <lauxlib.h>
+
+static const struct rig_module modules[] = { { "native.json", api_open_json },
+					     { "native.log", api_open_log },
+					     { 0 } };
 
 static struct rig rig;
 static struct buf lines;

@@ -3,7 +3,8 @@
 
 #include "watch/prometheus.h"
 
-static const struct rig_module modules[] = {{"native.metrics", api_open_metrics}, {0}};
+static const struct rig_module modules[] = { { "native.metrics", api_open_metrics },
+					     { 0 } };
 
 static struct rig rig;
 static struct buf page;

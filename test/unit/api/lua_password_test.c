@@ -3,8 +3,9 @@
 
 #include "loop/worker.h"
 
-static const struct rig_module modules[] = {
-	{"native.password", api_open_password}, {"native.task", api_open_task}, {0}};
+static const struct rig_module modules[] = { { "native.password", api_open_password },
+					     { "native.task", api_open_task },
+					     { 0 } };
 
 #define PASSWORD                                                                         \
 	"local password, task = require 'native.password', require 'native.task' "

@@ -3,10 +3,10 @@
 
 #include "base/hex.h"
 
-static const struct rig_module modules[] = {{"native.fault", api_open_fault},
-					    {"native.task", api_open_task},
-					    {"native.trace", api_open_trace},
-					    {0}};
+static const struct rig_module modules[] = { { "native.fault", api_open_fault },
+					     { "native.task", api_open_task },
+					     { "native.trace", api_open_trace },
+					     { 0 } };
 
 static struct rig rig;
 static struct trace_context parent;
@@ -78,7 +78,7 @@ static void read_field(struct finished *span, unsigned field, const uint8_t *at,
 
 static struct finished decode(struct slice bytes)
 {
-	struct finished span = {0};
+	struct finished span = { 0 };
 	const uint8_t *at = (const uint8_t *)bytes.at, *end = at + bytes.size;
 
 	while (at < end) {

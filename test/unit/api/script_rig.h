@@ -18,6 +18,7 @@
 #include "watch/metrics.h"
 #include "watch/trace.h"
 
+#include <lauxlib.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -62,10 +63,10 @@ static inline void rig_no_wake(void *context)
 /* Everything but the VM: api is to be filled before rig_open. */
 static inline void rig_init(struct rig *rig)
 {
-	struct tracer_config tracing = {.sampler = SAMPLER_always_on,
-					.recording = true,
-					.ring_bytes = 1 << 16,
-					.attrs_max = 32};
+	struct tracer_config tracing = { .sampler = SAMPLER_always_on,
+					 .recording = true,
+					 .ring_bytes = 1 << 16,
+					 .attrs_max = 32 };
 
 	memset(rig, 0, sizeof(*rig));
 	rig->metrics = metrics_create();
@@ -81,8 +82,8 @@ static inline void rig_init(struct rig *rig)
 static inline void rig_open(struct rig *rig, size_t memory_max,
 			    const struct rig_module *modules)
 {
-	struct vm_config config = {.memory_max = memory_max, .lib_dir = "/nowhere/lib"};
-	void *data[2] = {&rig->api, (void *)modules};
+	struct vm_config config = { .memory_max = memory_max, .lib_dir = "/nowhere/lib" };
+	void *data[2] = { &rig->api, (void *)modules };
 	struct fault why;
 
 	rig->vm = rig->api.vm = vm_create(rig->loop, &config);

@@ -142,7 +142,7 @@ static inline void service_rig_close(struct service_rig *rig)
 	buf_finish(&rig->text);
 }
 
-/* --- the client -------------------------------------------------------------------- */
+/* --- the client ------------------------------------------------------------------- */
 
 static inline int service_rig_connect(const struct service_rig *rig)
 {
@@ -163,7 +163,8 @@ static inline void service_rig_send(int fd, const char *text)
 	check(send(fd, text, strlen(text), MSG_NOSIGNAL) == (ssize_t)strlen(text));
 }
 
-/* Whether what was received is a whole answer. One to HEAD never is: its connection is to close. */
+/* Whether what was received is a whole answer. One to HEAD never is: its connection is to
+ * close. */
 static inline bool service_rig_whole(struct buf *answer)
 {
 	const char *text = buf_text(answer);
@@ -218,7 +219,7 @@ static inline void service_rig_turn_until(struct service_rig *rig,
 	fail_msg("it did not come about");
 }
 
-/* --- what was told ----------------------------------------------------------------- */
+/* --- what was told ---------------------------------------------------------------- */
 
 static inline void service_rig_take_line(void *context, const struct log_record *record)
 {

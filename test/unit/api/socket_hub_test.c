@@ -240,7 +240,7 @@ static void a_random_walk_keeps_the_invariants(void **state)
 	socket_hub_check(hub);
 }
 
-/* --- two threads ------------------------------------------------------------- */
+/* --- two threads ------------------------------------------------------------------ */
 
 #define ROUNDS 2000
 

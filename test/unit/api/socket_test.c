@@ -12,7 +12,8 @@ static const char source[] =
 	"local sockets = {}\n"
 	"sockets[1] = {path = '/echo/:who',\n"
 	"  accept = function(req)\n"
-	"    return {channels = {'all', req.path.who}, state = {who = req.path.who}} end,\n"
+	"    return {channels = {'all', req.path.who}, state = {who = req.path.who}} "
+	"end,\n"
 	"  open = function(conn) conn:send('hello ' .. conn.state.who) end,\n"
 	"  message = function(conn, text)\n"
 	"    if text == 'slow' then task.sleep(0.05) end\n"
@@ -28,20 +29,23 @@ static const char source[] =
 	"      return conn:send(tostring(pcall(conn.close, conn, 1005))) end\n"
 	"    conn:send(text)\n"
 	"  end,\n"
-	"  close = function(conn, code) note('closed', {code = code, who = conn.state.who})\n"
+	"  close = function(conn, code) note('closed', {code = code, who = "
+	"conn.state.who})\n"
 	"  end}\n"
 	"sockets[2] = {path = '/denied',\n"
 	"  accept = function() return fault.new('denied', 'not you') end}\n"
 	"sockets[3] = {path = '/raised', accept = function() error('oops') end}\n"
 	"sockets[4] = {path = '/forgot', accept = function() end}\n"
 	"sockets[5] = {path = '/open'}\n"
-	"sockets[6] = {path = '/slow', accept = function() task.sleep(0.05) return {} end}\n"
+	"sockets[6] = {path = '/slow', accept = function() task.sleep(0.05) return {} "
+	"end}\n"
 	"sockets[7] = {path = '/failing', accept = function() return {} end,\n"
 	"  open = function() task.sleep(0.01) error('on purpose') end,\n"
 	"  message = function() note('message') end,\n"
 	"  close = function(_, code) note('closed', {code = code}) end}\n"
 	"sockets[8] = {path = '/tricky', accept = function()\n"
-	"  return setmetatable({}, {__index = function() error('metamethod') end}), 'more' end,\n"
+	"  return setmetatable({}, {__index = function() error('metamethod') end}), "
+	"'more' end,\n"
 	"  open = function(conn) conn:send('in') end}\n"
 	"return {name = 'test', sockets = sockets}\n";
 
@@ -61,14 +65,15 @@ static int close_rig(void **state)
 	return 0;
 }
 
-/* --- a client ---------------------------------------------------------------------- */
+/* --- a client --------------------------------------------------------------------- */
 
 static void ask(int fd, const char *path)
 {
 	char request[512];
 
 	snprintf(request, sizeof(request),
-		 "GET %s HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+		 "GET %s HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: "
+		 "websocket\r\n"
 		 "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "
 		 "dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
 		 path);
@@ -151,7 +156,7 @@ static bool nobody_is_there(struct service_rig *of)
 	return socket_hub_count(of->hub) == 0 && task_count(of->rig.vm) == 0;
 }
 
-/* --- claims ------------------------------------------------------------------------ */
+/* --- claims ----------------------------------------------------------------------- */
 
 static void a_connection_opens_talks_and_closes(void **state)
 {
@@ -260,7 +265,8 @@ static void a_failing_handler_closes_its_connection(void **state)
 	say_text(fd, "not heard");
 	assert_hears_close(fd, 1011);
 	service_rig_turn_until(&rig, nobody_is_there);
-	assert_contains(service_rig_log(&rig), "\"message\":\"websocket handler failed\"");
+	assert_contains(service_rig_log(&rig),
+			"\"message\":\"websocket handler failed\"");
 	assert_contains(buf_text(&rig.log), "stack traceback:");
 	assert_contains(buf_text(&rig.log), "\"message\":\"closed\"");
 	close(fd);

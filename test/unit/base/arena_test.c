@@ -14,7 +14,7 @@
 static void pieces_of_any_size_are_aligned_and_apart(void **state)
 {
 	struct random random;
-	struct arena arena = {0};
+	struct arena arena = { 0 };
 	unsigned char *pieces[PIECES];
 	size_t sizes[PIECES];
 
@@ -36,7 +36,7 @@ static void pieces_of_any_size_are_aligned_and_apart(void **state)
 
 static void copies_are_terminated_and_independent(void **state)
 {
-	struct arena arena = {0};
+	struct arena arena = { 0 };
 	char text[] = "a text";
 	struct slice copy = arena_copy(&arena, slice_text(text));
 

@@ -10,7 +10,7 @@
 
 static void an_empty_buf_needs_no_start_and_no_end(void **state)
 {
-	struct buf buf = {0};
+	struct buf buf = { 0 };
 
 	assert_string_equal(buf_text(&buf), "");
 	buf_finish(&buf);
@@ -23,7 +23,7 @@ static void an_empty_buf_needs_no_start_and_no_end(void **state)
 
 static void appending_keeps_every_byte(void **state)
 {
-	struct buf buf = {0};
+	struct buf buf = { 0 };
 
 	for (int i = 0; i < 10000; i++)
 		buf_append_byte(&buf, (char)i);
@@ -37,7 +37,7 @@ static void appending_keeps_every_byte(void **state)
 
 static void printing_longer_than_the_room_left_is_whole(void **state)
 {
-	struct buf buf = {0};
+	struct buf buf = { 0 };
 
 	buf_printf(&buf, "%s", "");
 	assert_int_equal(buf.size, 0);
@@ -51,7 +51,7 @@ static void printing_longer_than_the_room_left_is_whole(void **state)
 
 static void consuming_drops_from_the_front(void **state)
 {
-	struct buf buf = {0};
+	struct buf buf = { 0 };
 
 	buf_append(&buf, SLICE("hello world"));
 	buf_consume(&buf, 6);
@@ -63,7 +63,7 @@ static void consuming_drops_from_the_front(void **state)
 
 static void reserved_room_is_the_callers_to_fill(void **state)
 {
-	struct buf buf = {0};
+	struct buf buf = { 0 };
 	char *at = buf_reserve(&buf, 1000);
 
 	memset(at, 'x', 1000);

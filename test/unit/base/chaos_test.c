@@ -12,8 +12,8 @@
 
 static void nothing_breaks_unarmed(void **state)
 {
-	struct chaos chaos = {0};
-	struct chaos_effect none = {0};
+	struct chaos chaos = { 0 };
+	struct chaos_effect none = { 0 };
 
 	for (int at = 0; at < CHAOS_points; at++) {
 		struct chaos_effect effect = chaos_point(&chaos, (enum chaos_at)at);
@@ -26,8 +26,8 @@ static void nothing_breaks_unarmed(void **state)
 
 static void a_point_breaks_as_often_as_armed(void **state)
 {
-	struct chaos chaos = {0};
-	struct chaos_effect effect = {.fail = FAULT_unavailable};
+	struct chaos chaos = { 0 };
+	struct chaos_effect effect = { .fail = FAULT_unavailable };
 
 	chaos_arm(&chaos, CHAOS_pg_query, effect, 2);
 	assert_int_equal(chaos_point(&chaos, CHAOS_pg_commit).fail, FAULT_none);
@@ -39,11 +39,11 @@ static void a_point_breaks_as_often_as_armed(void **state)
 
 static void always_lasts_until_disarmed(void **state)
 {
-	struct chaos chaos = {0};
+	struct chaos chaos = { 0 };
 
-	chaos_arm(&chaos, CHAOS_http_call, (struct chaos_effect){.delay_ms = 5}, -1);
-	chaos_arm(&chaos, CHAOS_redis_command, (struct chaos_effect){.cut = true}, 1);
-	chaos_arm(&chaos, CHAOS_http_call, (struct chaos_effect){.delay_ms = 9}, -1);
+	chaos_arm(&chaos, CHAOS_http_call, (struct chaos_effect){ .delay_ms = 5 }, -1);
+	chaos_arm(&chaos, CHAOS_redis_command, (struct chaos_effect){ .cut = true }, 1);
+	chaos_arm(&chaos, CHAOS_http_call, (struct chaos_effect){ .delay_ms = 9 }, -1);
 	for (int i = 0; i < 100; i++)
 		assert_int_equal(chaos_point(&chaos, CHAOS_http_call).delay_ms, 9);
 	assert_int_equal(chaos.armed, 2);
@@ -51,7 +51,7 @@ static void always_lasts_until_disarmed(void **state)
 	chaos_disarm(&chaos, CHAOS_http_call);
 	assert_int_equal(chaos_point(&chaos, CHAOS_http_call).delay_ms, 0);
 	assert_true(chaos_point(&chaos, CHAOS_redis_command).cut);
-	chaos_arm(&chaos, CHAOS_http_call, (struct chaos_effect){.cut = true}, 0);
+	chaos_arm(&chaos, CHAOS_http_call, (struct chaos_effect){ .cut = true }, 0);
 	assert_int_equal(chaos.armed, 0);
 }
 

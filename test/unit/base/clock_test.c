@@ -14,8 +14,8 @@
 
 static void frozen_clocks_stand_still_until_released(void **state)
 {
-	struct mono mono = {5};
-	struct wall wall = {7};
+	struct mono mono = { 5 };
+	struct wall wall = { 7 };
 
 	clock_set(&mono, &wall);
 	assert_int_equal(clock_mono().ns, 5);
@@ -43,7 +43,7 @@ static void assert_iso(int64_t ns, const char *expected)
 {
 	char text[CLOCK_ISO_SIZE];
 
-	clock_iso((struct wall){ns}, text);
+	clock_iso((struct wall){ ns }, text);
 	assert_string_equal(text, expected);
 }
 
@@ -72,14 +72,14 @@ static void every_day_agrees_with_the_c_library(void **state)
 
 static void time_left_is_rounded_up_and_bounded(void **state)
 {
-	struct mono now = {1000};
+	struct mono now = { 1000 };
 
 	assert_int_equal(mono_left_ms(now, now), 0);
-	assert_int_equal(mono_left_ms(now, (struct mono){999}), 0);
-	assert_int_equal(mono_left_ms(now, (struct mono){1001}), 1);
+	assert_int_equal(mono_left_ms(now, (struct mono){ 999 }), 0);
+	assert_int_equal(mono_left_ms(now, (struct mono){ 1001 }), 1);
 	assert_int_equal(mono_left_ms(now, mono_after_ms(now, 20)), 20);
 	assert_int_equal(mono_left_ms(now, MONO_NEVER), 86400000);
-	assert_int_equal(mono_left_ms((struct mono){-1}, MONO_NEVER), 86400000);
+	assert_int_equal(mono_left_ms((struct mono){ -1 }, MONO_NEVER), 86400000);
 	assert_true(mono_after_ms(MONO_NEVER, 20).ns == INT64_MAX);
 	assert_int_equal(mono_earlier(now, MONO_NEVER).ns, 1000);
 }

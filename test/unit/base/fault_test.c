@@ -15,7 +15,7 @@ static void every_kind_has_a_name_a_title_and_an_error_status(void **state)
 	const char *before = "";
 
 	for (int kind = FAULT_none + 1; kind < FAULT_kinds; kind++) {
-		struct fault why = {.kind = (enum fault_kind)kind};
+		struct fault why = { .kind = (enum fault_kind)kind };
 		const char *name = fault_name(why.kind);
 
 		assert_true(strcmp(before, name) < 0 || strcmp(name, "uncertain") == 0);

@@ -18,7 +18,7 @@ static void assert_text(struct buf *out, const char *expected)
 
 static void commas_and_colons_come_by_themselves(void **state)
 {
-	struct buf out = {0};
+	struct buf out = { 0 };
 	struct json json = json_to(&out);
 
 	json_open_object(&json);
@@ -44,7 +44,7 @@ static void commas_and_colons_come_by_themselves(void **state)
 
 static void assert_string(struct slice value, const char *expected)
 {
-	struct buf out = {0};
+	struct buf out = { 0 };
 	struct json json = json_to(&out);
 
 	json_string(&json, value);
@@ -75,7 +75,7 @@ static void a_bad_byte_becomes_the_replacement_character(void **state)
 
 static void numbers_are_exact_and_short(void **state)
 {
-	struct buf out = {0};
+	struct buf out = { 0 };
 	struct json json = json_to(&out);
 
 	json_open_array(&json);

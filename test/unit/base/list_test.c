@@ -16,7 +16,7 @@ struct item {
 static void members_come_out_in_order(void **state)
 {
 	struct list head;
-	struct item items[3] = {{.number = 0}, {.number = 1}, {.number = 2}};
+	struct item items[3] = { { .number = 0 }, { .number = 1 }, { .number = 2 } };
 
 	list_init(&head);
 	assert_true(list_empty(&head));

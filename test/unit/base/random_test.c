@@ -29,7 +29,7 @@ static void a_seed_repeats_its_sequence(void **state)
 
 static void the_first_numbers_are_those_of_xoshiro256starstar(void **state)
 {
-	struct random random = {{1, 2, 3, 4}};
+	struct random random = { { 1, 2, 3, 4 } };
 
 	/* Computed by hand from the published definition. */
 	assert_true(random_next(&random) == 11520);
@@ -41,7 +41,7 @@ static void the_first_numbers_are_those_of_xoshiro256starstar(void **state)
 static void below_reaches_every_value_about_equally(void **state)
 {
 	struct random random;
-	int counts[7] = {0};
+	int counts[7] = { 0 };
 
 	random_init(&random, 7);
 	for (int i = 0; i < 70000; i++)

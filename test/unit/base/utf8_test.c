@@ -15,22 +15,22 @@ static void characters_are_those_of_rfc_3629(void **state)
 		struct slice text;
 		size_t size;
 	} cases[] = {
-		{{"a", 1}, 1},
-		{{"\xc2\x80", 2}, 2},
-		{{"\xe0\xa0\x80", 3}, 3},
-		{{"\xed\x9f\xbf", 3}, 3},
-		{{"\xef\xbf\xbf", 3}, 3},
-		{{"\xf0\x90\x80\x80", 4}, 4},
-		{{"\xf4\x8f\xbf\xbf", 4}, 4},
-		{{"\x80", 1}, 0},
-		{{"\xc1\xbf", 2}, 0},
-		{{"\xe0\x9f\xbf", 3}, 0},
-		{{"\xed\xa0\x80", 3}, 0},
-		{{"\xf0\x8f\xbf\xbf", 4}, 0},
-		{{"\xf4\x90\x80\x80", 4}, 0},
-		{{"\xf5\x80\x80\x80", 4}, 0},
-		{{"\xe2\x82", 2}, 0},
-		{{"\xe2\x82\x41", 3}, 0},
+		{ { "a", 1 }, 1 },
+		{ { "\xc2\x80", 2 }, 2 },
+		{ { "\xe0\xa0\x80", 3 }, 3 },
+		{ { "\xed\x9f\xbf", 3 }, 3 },
+		{ { "\xef\xbf\xbf", 3 }, 3 },
+		{ { "\xf0\x90\x80\x80", 4 }, 4 },
+		{ { "\xf4\x8f\xbf\xbf", 4 }, 4 },
+		{ { "\x80", 1 }, 0 },
+		{ { "\xc1\xbf", 2 }, 0 },
+		{ { "\xe0\x9f\xbf", 3 }, 0 },
+		{ { "\xed\xa0\x80", 3 }, 0 },
+		{ { "\xf0\x8f\xbf\xbf", 4 }, 0 },
+		{ { "\xf4\x90\x80\x80", 4 }, 0 },
+		{ { "\xf5\x80\x80\x80", 4 }, 0 },
+		{ { "\xe2\x82", 2 }, 0 },
+		{ { "\xe2\x82\x41", 3 }, 0 },
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {

@@ -17,7 +17,7 @@
 #include <signal.h>
 #include <zlib.h>
 
-/* --- a collector --- */
+/* --- a collector ------------------------------------------------------------------ */
 
 enum mood {
 	TAKES,
@@ -108,7 +108,7 @@ static bool answer(void *context, int fd, const struct test_request *request)
 	}
 }
 
-/* --- a process --- */
+/* --- a process -------------------------------------------------------------------- */
 
 struct process {
 	struct collector collector;
@@ -199,7 +199,7 @@ static void record_spans(struct process *process, unsigned count)
 		assert_true(condition);                                                  \
 	} while (0)
 
-/* --- reading what came --- */
+/* --- reading what came ------------------------------------------------------------ */
 
 static unsigned count_text(const struct post *post, const char *text)
 {
@@ -291,7 +291,7 @@ static const char *const nothing[] = { "OTEL_LOGS_EXPORTER=none",
 				       "OTEL_METRICS_EXPORTER=none",
 				       "OTEL_TRACES_EXPORTER=none", NULL };
 
-/* --- tests --- */
+/* --- tests ------------------------------------------------------------------------ */
 
 static void all_three_signals_reach_the_collector_with_their_resource(void **state)
 {
@@ -474,7 +474,7 @@ static void a_full_queue_drops_and_counts_while_nothing_gets_through(void **stat
 }
 
 static void
-everything_gets_through_in_full_batches_when_the_collector_is_well(void **state)
+everything_gets_through_in_full_batches_when_the_collector_is(void **state)
 {
 	struct process *process = process_start(TAKES, only_traces);
 
@@ -644,7 +644,7 @@ int main(void)
 		cmocka_unit_test(
 			a_full_queue_drops_and_counts_while_nothing_gets_through),
 		cmocka_unit_test(
-			everything_gets_through_in_full_batches_when_the_collector_is_well),
+			everything_gets_through_in_full_batches_when_the_collector_is),
 		cmocka_unit_test(stopping_sends_what_is_left),
 		cmocka_unit_test(stopping_is_bounded_when_the_collector_hangs_or_is_down),
 		cmocka_unit_test(a_closed_port_costs_nothing_but_the_telemetry),

@@ -16,7 +16,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-/* --- the world around a client --- */
+/* --- the world around a client ---------------------------------------------------- */
 
 struct world {
 	struct metrics *metrics;
@@ -151,7 +151,7 @@ static struct result one(struct world *world, const char *method, const char *pa
 	return result;
 }
 
-/* --- tests --- */
+/* --- tests ------------------------------------------------------------------------ */
 
 static void a_good_answer_is_delivered_whatever_its_framing(void **state)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "site_service.h"
 
-/* --- answers ----------------------------------------------------------------------- */
+/* --- answers ---------------------------------------------------------------------- */
 
 static void a_request_is_answered_and_the_connection_kept(void **state)
 {
@@ -187,7 +187,7 @@ static void a_large_answer_reaches_a_slow_reader(void **state)
 	service_close(&service);
 }
 
-/* --- clients that leave ------------------------------------------------------------ */
+/* --- clients that leave ----------------------------------------------------------- */
 
 static void a_client_that_leaves_is_noticed_before_the_answer(void **state)
 {

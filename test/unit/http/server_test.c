@@ -5,7 +5,7 @@
 #define POST_ "POST / HTTP/1.1\r\nHost: a\r\n"
 #define GET_HOLD "GET /hold HTTP/1.1\r\nHost: a\r\n\r\n"
 
-/* --- refusals ---------------------------------------------------------------------- */
+/* --- refusals --------------------------------------------------------------------- */
 
 static void ambiguous_framing_is_refused_and_the_connection_closed(void **state)
 {
@@ -211,7 +211,7 @@ static void beyond_the_cap_requests_are_told_to_come_again(void **state)
 	service_close(&service);
 }
 
-/* --- time and room ----------------------------------------------------------------- */
+/* --- time and room ---------------------------------------------------------------- */
 
 static void idle_and_slow_connections_are_closed_in_their_time(void **state)
 {
@@ -293,7 +293,7 @@ static void a_taken_port_is_a_clear_error(void **state)
 	service_close(&service);
 }
 
-/* --- the end ----------------------------------------------------------------------- */
+/* --- the end ---------------------------------------------------------------------- */
 
 static void drain(void *context)
 {
@@ -362,7 +362,7 @@ static void a_server_dies_cleanly_with_everything_open(void **state)
 		close(fds[i]);
 }
 
-/* --- HTTP/2, with a client nobody here wrote --------------------------------------- */
+/* --- HTTP/2, with a client nobody here wrote -------------------------------------- */
 
 static char *run(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

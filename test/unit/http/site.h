@@ -149,7 +149,7 @@ static inline bool site_reaches(struct site *site, unsigned in_flight,
 	return false;
 }
 
-/* --- the client -------------------------------------------------------------------- */
+/* --- the client ------------------------------------------------------------------- */
 
 static inline int client_connect(const struct site *site)
 {

@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-/* --- a chat ------------------------------------------------------------------------ */
+/* --- a chat ----------------------------------------------------------------------- */
 
 struct chat {
 	struct site site;
@@ -120,7 +120,7 @@ static bool chat_waits(_Atomic int *value, int wanted)
 	return *value == wanted;
 }
 
-/* --- the client -------------------------------------------------------------------- */
+/* --- the client ------------------------------------------------------------------- */
 
 #define HANDSHAKE                                                                        \
 	"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"   \
@@ -238,7 +238,7 @@ static void assert_end(int fd)
 	close(fd);
 }
 
-/* --- what is promised -------------------------------------------------------------- */
+/* --- what is promised ------------------------------------------------------------- */
 
 static void messages_go_both_ways_and_a_close_is_answered(void **state)
 {

@@ -42,7 +42,7 @@ static int open_fds(void)
 	return found;
 }
 
-/* --- timers ------------------------------------------------------------------------ */
+/* --- timers ----------------------------------------------------------------------- */
 
 struct note {
 	struct timer timer;
@@ -158,7 +158,7 @@ static void a_random_walk_keeps_the_heap_in_order(void **state)
 	timer_heap_finish(&heap);
 }
 
-/* --- deferred calls and ticks ------------------------------------------------------ */
+/* --- deferred calls and ticks ----------------------------------------------------- */
 
 struct deferral {
 	struct deferred deferred;
@@ -230,7 +230,7 @@ static void ticks_run_once_a_turn_and_may_remove_each_other(void **state)
 	loop_destroy(loop);
 }
 
-/* --- descriptors ------------------------------------------------------------------- */
+/* --- descriptors ------------------------------------------------------------------ */
 
 struct watched {
 	struct loop_fd *watch;
@@ -336,7 +336,7 @@ static void the_other_sides_end_is_reported_to_a_reader(void **state)
 	loop_destroy(loop);
 }
 
-/* --- threads, mail, stopping ------------------------------------------------------- */
+/* --- threads, mail, stopping ------------------------------------------------------ */
 
 enum { SENDERS = 4, LETTERS = 2000 };
 

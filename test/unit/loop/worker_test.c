@@ -19,7 +19,7 @@
 static struct chaos no_chaos;
 static struct observer no_observer;
 
-/* --- threads ----------------------------------------------------------------------- */
+/* --- threads ---------------------------------------------------------------------- */
 
 struct seen {
 	char name[16];
@@ -50,7 +50,7 @@ static void a_thread_has_its_name_and_takes_no_signals(void **state)
 	thread_join(NULL);
 }
 
-/* --- mailboxes --------------------------------------------------------------------- */
+/* --- mailboxes -------------------------------------------------------------------- */
 
 enum { SENDERS = 4, MESSAGES = 5000 };
 
@@ -165,7 +165,7 @@ static void a_mailbox_may_be_destroyed_once_its_message_is_taken(void **state)
 	}
 }
 
-/* --- helpers ----------------------------------------------------------------------- */
+/* --- helpers ---------------------------------------------------------------------- */
 
 struct job {
 	struct loop *loop;

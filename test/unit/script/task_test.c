@@ -54,7 +54,8 @@ static int install(lua_State *L)
 static int setup(void **state)
 {
 	struct fixture *f = mem_zeroed(1, sizeof(*f));
-	struct tracer_config tracer = { .sampler = SAMPLER_always_on, .ring_bytes = 4096 };
+	struct tracer_config tracer = { .sampler = SAMPLER_always_on,
+					.ring_bytes = 4096 };
 	struct vm_config config = { .memory_max = MEMORY_MAX };
 	struct fault why;
 
@@ -89,7 +90,7 @@ static int teardown(void **state)
 	return 0;
 }
 
-/* --- bindings that wait ---------------------------------------------------------------- */
+/* --- bindings that wait ----------------------------------------------------------- */
 
 struct pause {
 	struct timer timer;
@@ -128,7 +129,8 @@ static int l_pause(lua_State *L)
 
 	pause->wait = wait;
 	snprintf(pause->text, sizeof(pause->text), "%s", text);
-	timer_start(loop, &pause->timer, mono_after_ms(clock_mono(), ms), on_pause, pause);
+	timer_start(loop, &pause->timer, mono_after_ms(clock_mono(), ms), on_pause,
+		    pause);
 	return task_suspend(L);
 }
 
@@ -156,7 +158,7 @@ static int l_again(lua_State *L)
 	return task_suspend(L);
 }
 
-/* --- running a script as a task -------------------------------------------------------- */
+/* --- running a script as a task --------------------------------------------------- */
 
 static void write_file(struct fixture *f, const char *name, const char *source)
 {
@@ -231,7 +233,7 @@ static void assert_fault(struct fixture *f, const char *source, enum fault_kind 
 		fail_msg("'%s' is not in '%s'", words, f->why.detail);
 }
 
-/* --- claims -------------------------------------------------------------------------------------------- */
+/* --- claims ----------------------------------------------------------------------- */
 
 static void a_task_returns_its_results(void **state)
 {
@@ -252,15 +254,16 @@ static void a_wait_works_inside_pcall_and_xpcall(void **state)
 	assert_result(*state,
 		      "local p = require 'native.pause'\n"
 		      "local ok, text = pcall(p.pause, 1, 'x')\n"
-		      "local ok2, text2 = xpcall(function() return p.pause(1, 'y') end, tostring)\n"
+		      "local ok2, text2 = xpcall(function() return p.pause(1, 'y') end, "
+		      "tostring)\n"
 		      "return tostring(ok) .. text .. tostring(ok2) .. text2",
 		      "truextruey");
 }
 
 static void a_failed_wait_raises_a_fault_the_script_can_catch(void **state)
 {
-	assert_fault(*state, "require('native.pause').pause(1, 'fail')", FAULT_unavailable,
-		     "the pause failed");
+	assert_fault(*state, "require('native.pause').pause(1, 'fail')",
+		     FAULT_unavailable, "the pause failed");
 	assert_result(*state,
 		      "local ok, why = pcall(require('native.pause').pause, 1, 'fail')\n"
 		      "return why.kind .. ': ' .. why.detail .. ' ' .. tostring(why)",
@@ -269,7 +272,8 @@ static void a_failed_wait_raises_a_fault_the_script_can_catch(void **state)
 
 static void an_error_is_an_internal_fault_with_its_line(void **state)
 {
-	assert_fault(*state, "local x = nil\nreturn x.y", FAULT_internal, "script.lua:2:");
+	assert_fault(*state, "local x = nil\nreturn x.y", FAULT_internal,
+		     "script.lua:2:");
 	assert_fault(*state, "error({})", FAULT_internal, "no fault");
 }
 
@@ -325,10 +329,12 @@ static void a_wait_where_none_is_possible_is_an_error(void **state)
 	struct fixture *f = *state;
 
 	write_file(f, "waits.lua", "require('native.pause').pause(1) return {}");
-	assert_fault(f, "table.sort({3, 1, 2}, function() require('native.pause').pause(1) end)",
+	assert_fault(
+		f,
+		"table.sort({3, 1, 2}, function() require('native.pause').pause(1) end)",
+		FAULT_internal, "nothing can wait inside");
+	assert_fault(f, "return (('x'):gsub('x', require('native.pause').again))",
 		     FAULT_internal, "nothing can wait inside");
-	assert_fault(f, "return (('x'):gsub('x', require('native.pause').again))", FAULT_internal,
-		     "nothing can wait inside");
 	assert_fault(f, "require 'waits'", FAULT_internal, "nothing can wait inside");
 	assert_result(f, "require('native.pause').pause(1) return 'fine'", "fine");
 }
@@ -338,7 +344,8 @@ static void a_stack_overflow_fails_its_task_only(void **state)
 	static const char *const deep[] = {
 		"local function f() return 1 + f() end return f()",
 		"local function f() local ok, why = pcall(f) error(why) end f()",
-		"local t = setmetatable({}, {}) getmetatable(t).__index = function(t, k)\n"
+		"local t = setmetatable({}, {}) getmetatable(t).__index = function(t, "
+		"k)\n"
 		"  return t[k .. 'x'] end return t.a",
 		"local function f(s) return (s:gsub('.', f)) end return f('x')",
 		"local function f(a) return xpcall(f, f, a) end return f(1)",
@@ -366,14 +373,16 @@ static void memory_that_was_given_up_is_there_for_others(void **state)
 {
 	struct fixture *f = *state;
 
-	assert_result(f,
-		      "local t = {} for i = 1, 72 do t[i] = " TEXT_OF(33000, "x")
-		      " end\n"
-		      "require('native.pause').pause(1) t = nil return 'done'",
-		      "done");
+	assert_result(
+		f,
+		"local t = {} for i = 1, 72 do t[i] = " TEXT_OF(
+			33000,
+			"x") " end\n"
+			     "require('native.pause').pause(1) t = nil return 'done'",
+		"done");
 	for (int round = 0; round < 5; round++) {
-		run(f, "local t = {} for i = 1, 60 do t[i] = " TEXT_OF(20000, "y")
-		       " end return 'enough'");
+		run(f, "local t = {} for i = 1, 60 do t[i] = " TEXT_OF(
+			       20000, "y") " end return 'enough'");
 		if (round > 0) /* the first may be the one that is refused */
 			assert_string_equal(f->result, "enough");
 	}
@@ -404,7 +413,8 @@ static void memory_bombs_end_with_limit_and_the_machine_lives(void **state)
 		"local s = 'x' while true do s = s .. s end",
 		"local t = {} for i = 1, 1e9 do t[i] = {i} end",
 		"return string.rep('x', 1e9)",
-		"local function f() local t = {} for i = 1, 100 do t[i] = {f} end return t, f() end "
+		"local function f() local t = {} for i = 1, 100 do t[i] = {f} end return "
+		"t, f() end "
 		"return f()",
 	};
 	struct fixture *f = *state;
@@ -412,7 +422,8 @@ static void memory_bombs_end_with_limit_and_the_machine_lives(void **state)
 	for (size_t i = 0; i < sizeof(bombs) / sizeof(*bombs); i++) {
 		for (int round = 0; round < 5; round++) {
 			run(f, bombs[i]);
-			assert_true(f->why.kind == FAULT_limit || f->why.kind == FAULT_internal);
+			assert_true(f->why.kind == FAULT_limit ||
+				    f->why.kind == FAULT_internal);
 		}
 		assert_result(f, "return 'alive'", "alive");
 	}
@@ -422,9 +433,10 @@ static void memory_bombs_end_with_limit_and_the_machine_lives(void **state)
 static void a_script_sees_only_what_is_allowed(void **state)
 {
 	static const char *const absent[] = {
-		"io", "os", "debug", "package", "ffi", "jit", "load", "loadstring", "dofile",
-		"loadfile", "getfenv", "setfenv", "collectgarbage", "newproxy", "coroutine",
-		"module", "_G", "print", "gcinfo",
+		"io",	   "os",      "debug",		"package",  "ffi",
+		"jit",	   "load",    "loadstring",	"dofile",   "loadfile",
+		"getfenv", "setfenv", "collectgarbage", "newproxy", "coroutine",
+		"module",  "_G",      "print",		"gcinfo",
 	};
 	struct fixture *f = *state;
 	char source[128];

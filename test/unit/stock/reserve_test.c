@@ -18,7 +18,7 @@
 
 static struct pg_server server;
 
-/* --- tables ------------------------------------------------------------- */
+/* --- tables ----------------------------------------------------------------------- */
 
 static char *schema_text(void)
 {
@@ -89,7 +89,7 @@ static void tables_check(void)
 		0);
 }
 
-/* --- a worker ----------------------------------------------------------- */
+/* --- a worker --------------------------------------------------------------------- */
 
 struct worker {
 	struct ground ground;
@@ -215,7 +215,7 @@ static struct stock_line line(const char *sku, int64_t quantity)
 	return (struct stock_line){ slice_text(sku), quantity };
 }
 
-/* --- the promises ------------------------------------------------------- */
+/* --- the promises ----------------------------------------------------------------- */
 
 static void a_hold_is_made_sold_and_told_again(void **state)
 {
@@ -395,7 +395,7 @@ static void an_order_id_twice_in_flight_is_one_hold(void **state)
 	worker_destroy(&worker);
 }
 
-/* --- two workers at once ------------------------------------------------ */
+/* --- two workers at once ---------------------------------------------------------- */
 
 struct racer {
 	struct worker worker;
@@ -494,7 +494,7 @@ static void the_same_orders_by_two_workers_are_held_once(void **state)
 	tables_check();
 }
 
-/* --- when the database is in trouble ------------------------------------ */
+/* --- when the database is in trouble ---------------------------------------------- */
 
 static void a_crash_of_the_database_is_told_and_nothing_is_half_done(void **state)
 {

@@ -99,7 +99,7 @@ static struct mono in_s(int seconds)
 	return mono_after_ms(clock_mono(), seconds * 1000);
 }
 
-/* --- publishing --------------------------------------------------------- */
+/* --- publishing ------------------------------------------------------------------- */
 
 struct sent {
 	unsigned answered;
@@ -130,7 +130,7 @@ static void publish(struct lab *lab, const char *exchange, const char *key,
 		     sent_done, sent);
 }
 
-/* --- consuming ---------------------------------------------------------- */
+/* --- consuming -------------------------------------------------------------------- */
 
 #define SEEN_MAX 20000
 
@@ -272,7 +272,7 @@ static double series(struct lab *lab, const char *family, const char *label)
 	return sum.value;
 }
 
-/* --- the promises ------------------------------------------------------- */
+/* --- the promises ----------------------------------------------------------------- */
 
 static void ten_thousand_messages_are_confirmed_and_arrive_once(void **state)
 {

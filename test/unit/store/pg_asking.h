@@ -17,7 +17,7 @@ static struct pg_server server;
 static struct ground ground;
 static struct pg_pool *pool;
 
-/* --- asking and waiting ------------------------------------------------------ */
+/* --- asking and waiting ----------------------------------------------------------- */
 
 struct answer {
 	int times;
@@ -189,7 +189,7 @@ PG_SERVER struct answer commit_now(struct pg_tx *tx)
 	return answer;
 }
 
-/* --- life -------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------- */
 
 PG_SERVER struct pg_pool_config config_of(const char *url, unsigned size)
 {

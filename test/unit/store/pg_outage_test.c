@@ -2,7 +2,7 @@
 /* The PostgreSQL pool when the server goes away, and when chaos is armed. */
 #include "pg_asking.h"
 
-/* --- a server that goes away ------------------------------------------------- */
+/* --- a server that goes away ------------------------------------------------------ */
 
 static void a_killed_server_fails_promptly_and_the_pool_recovers(void **state)
 {
@@ -174,7 +174,7 @@ static void a_malformed_url_is_refused(void **state)
 	ground_destroy(&ground);
 }
 
-/* --- breaking on purpose ----------------------------------------------------- */
+/* --- breaking on purpose ---------------------------------------------------------- */
 
 static void chaos_delays_fails_and_cuts(void **state)
 {
@@ -235,7 +235,7 @@ static void chaos_breaks_transactions(void **state)
 	assert_ok(&(struct answer[]){ now("select 1") }[0]);
 }
 
-/* --- a random walk ----------------------------------------------------------- */
+/* --- a random walk ---------------------------------------------------------------- */
 
 #define WALKERS 24
 

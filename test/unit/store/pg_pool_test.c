@@ -2,7 +2,7 @@
 /* Single statements of the PostgreSQL pool, against a server of its own. */
 #include "pg_asking.h"
 
-/* --- single statements ------------------------------------------------------- */
+/* --- single statements ------------------------------------------------------------ */
 
 static void a_statement_is_answered(void **state)
 {
@@ -165,7 +165,7 @@ static void a_changed_table_is_prepared_again(void **state)
 	pg_server_run(&server, "drop table changing");
 }
 
-/* --- deadlines --------------------------------------------------------------- */
+/* --- deadlines -------------------------------------------------------------------- */
 
 static void a_slow_read_is_a_timeout_and_a_slow_write_uncertain(void **state)
 {
@@ -262,7 +262,7 @@ static void without_a_free_connection_waiting_ends_at_the_deadline(void **state)
 	assert_ok(&answer);
 }
 
-/* --- spans ------------------------------------------------------------------- */
+/* --- spans ------------------------------------------------------------------------ */
 
 static void each_statement_is_a_span(void **state)
 {

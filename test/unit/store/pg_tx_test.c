@@ -2,7 +2,7 @@
 /* Transactions of the PostgreSQL pool, against a server of its own. */
 #include "pg_asking.h"
 
-/* --- transactions ------------------------------------------------------------ */
+/* --- transactions ----------------------------------------------------------------- */
 
 static void a_transaction_commits_what_it_wrote(void **state)
 {

@@ -38,8 +38,8 @@ static void a_record_becomes_one_line_of_json(void **state)
 	atomic_int wakes = 0;
 	struct log *log;
 	struct log_hub *hub = hub_with(LOG_info, &log, &wakes);
-	struct buf out = {0};
-	struct wall now = {INT64_C(1785000000123456789)};
+	struct buf out = { 0 };
+	struct wall now = { INT64_C(1785000000123456789) };
 	struct trace_context trace;
 	struct attr attrs[] = {
 		attr_text(SLICE("route"), SLICE("/a/:b\n")),
@@ -78,7 +78,7 @@ static void records_below_the_minimum_are_not_taken(void **state)
 	atomic_int wakes = 0;
 	struct log *log;
 	struct log_hub *hub = hub_with(LOG_warn, &log, &wakes);
-	struct buf out = {0};
+	struct buf out = { 0 };
 
 	assert_false(log_enabled(log, LOG_info));
 	assert_true(log_enabled(log, LOG_warn));
@@ -165,7 +165,7 @@ static void one_busy_thread_does_not_starve_the_others(void **state)
 	atomic_int wakes = 0;
 	struct log *busy, *quiet;
 	struct log_hub *hub = hub_with(LOG_info, &quiet, &wakes);
-	struct buf out = {0};
+	struct buf out = { 0 };
 
 	busy = log_create(hub, 65536);
 	for (int i = 0; i < 400; i++)
@@ -177,7 +177,7 @@ static void one_busy_thread_does_not_starve_the_others(void **state)
 	log_hub_destroy(hub);
 }
 
-/* --- threads ------------------------------------------------------------ */
+/* --- threads ---------------------------------------------------------------------- */
 
 #define THREADS 3
 #define RECORDS 20000
@@ -193,8 +193,8 @@ static void *write_records(void *context)
 	struct log *log = log_create(writer->hub, 1 << 22);
 
 	for (int i = 0; i < RECORDS; i++) {
-		struct attr attrs[] = {attr_integer(SLICE("thread"), writer->number),
-				       attr_integer(SLICE("n"), i)};
+		struct attr attrs[] = { attr_integer(SLICE("thread"), writer->number),
+					attr_integer(SLICE("n"), i) };
 
 		log_write(log, LOG_info, NULL, SLICE("x"), attrs, 2);
 	}
@@ -221,11 +221,11 @@ static void threads_may_be_added_while_another_drains(void **state)
 	struct log_hub *hub = log_hub_create(LOG_info, wake_counts, &wakes);
 	struct writer writers[THREADS];
 	pthread_t threads[THREADS];
-	struct seen seen = {0};
+	struct seen seen = { 0 };
 	size_t taken = 0;
 
 	for (int i = 0; i < THREADS; i++) {
-		writers[i] = (struct writer){hub, i};
+		writers[i] = (struct writer){ hub, i };
 		assert_int_equal(
 			pthread_create(&threads[i], NULL, write_records, &writers[i]), 0);
 	}

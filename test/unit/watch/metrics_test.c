@@ -52,23 +52,23 @@ static void look_point(void *context, const struct metric_def *def,
 
 static struct look look_at(struct metrics *metrics, struct slice name, struct slice value)
 {
-	struct look look = {.name = name, .value = value};
-	struct metrics_reader reader = {look_family, look_point, &look};
+	struct look look = { .name = name, .value = value };
+	struct metrics_reader reader = { look_family, look_point, &look };
 
 	metrics_read(metrics, &reader);
 	return look;
 }
 
-#define ANY ((struct slice){NULL, 0})
+#define ANY ((struct slice){ NULL, 0 })
 
 static struct metric *declare(struct metrics *metrics, enum metric_type type,
 			      const char *name, const char *label)
 {
-	struct metric_def def = {.type = type,
-				 .name = slice_text(name),
-				 .help = SLICE("A help."),
-				 .labels = {slice_text(label)},
-				 .label_count = label != NULL};
+	struct metric_def def = { .type = type,
+				  .name = slice_text(name),
+				  .help = SLICE("A help."),
+				  .labels = { slice_text(label) },
+				  .label_count = label != NULL };
 	struct fault why;
 	struct metric *metric = metrics_declare(metrics, &def, &why);
 
@@ -83,11 +83,11 @@ static void meters_are_summed_by_label(void **state)
 	struct meter *a = meter_create(metrics), *b = meter_create(metrics);
 	struct metric *metric = declare(metrics, METRIC_counter, "x_total", "kind");
 
-	series_add(meter_series(a, metric, (struct slice[]){SLICE("one")}, 1), 1);
-	series_add(meter_series(b, metric, (struct slice[]){SLICE("one")}, 1), 2);
-	series_add(meter_series(b, metric, (struct slice[]){SLICE("two")}, 1), 5);
-	series_add(meter_series(b, metric, (struct slice[]){SLICE("two")}, 1), -1);
-	series_add(meter_series(b, metric, (struct slice[]){SLICE("two")}, 1), NAN);
+	series_add(meter_series(a, metric, (struct slice[]){ SLICE("one") }, 1), 1);
+	series_add(meter_series(b, metric, (struct slice[]){ SLICE("one") }, 1), 2);
+	series_add(meter_series(b, metric, (struct slice[]){ SLICE("two") }, 1), 5);
+	series_add(meter_series(b, metric, (struct slice[]){ SLICE("two") }, 1), -1);
+	series_add(meter_series(b, metric, (struct slice[]){ SLICE("two") }, 1), NAN);
 	assert_int_equal(look_at(metrics, SLICE("x_total"), ANY).points, 2);
 	assert_true(look_at(metrics, SLICE("x_total"), SLICE("one")).number == 3);
 	assert_true(look_at(metrics, SLICE("x_total"), SLICE("two")).number == 5);
@@ -140,9 +140,9 @@ static void bad_label_values_are_mended_and_found_again(void **state)
 	struct metrics *metrics = metrics_create();
 	struct meter *meter = meter_create(metrics);
 	struct metric *metric = declare(metrics, METRIC_counter, "x_total", "kind");
-	struct slice bad = SLICE("a\xff"), other = SLICE("a\xfe"), null = {NULL, 0};
+	struct slice bad = SLICE("a\xff"), other = SLICE("a\xfe"), null = { NULL, 0 };
 	static char text[1000];
-	struct slice huge = {text, sizeof(text)};
+	struct slice huge = { text, sizeof(text) };
 
 	memset(text, 'z', sizeof(text));
 	assert_ptr_equal(meter_series(meter, metric, &bad, 1),
@@ -178,10 +178,10 @@ static void an_observation_on_a_bound_is_below_it(void **state)
 {
 	struct metrics *metrics = metrics_create();
 	struct meter *meter = meter_create(metrics);
-	struct metric_def def = {.type = METRIC_histogram,
-				 .name = SLICE("h"),
-				 .bounds = {1, 2},
-				 .bound_count = 2};
+	struct metric_def def = { .type = METRIC_histogram,
+				  .name = SLICE("h"),
+				  .bounds = { 1, 2 },
+				  .bound_count = 2 };
 	struct series *series =
 		meter_series(meter, metrics_declare(metrics, &def, NULL), NULL, 0);
 	struct look look;
@@ -231,7 +231,7 @@ static void a_second_declaration_is_the_same_or_refused(void **state)
 {
 	struct metrics *metrics = metrics_create();
 	struct metric *metric = declare(metrics, METRIC_counter, "x_total", "kind");
-	struct metric_def def = {.type = METRIC_gauge, .name = SLICE("x_total")};
+	struct metric_def def = { .type = METRIC_gauge, .name = SLICE("x_total") };
 	struct fault why;
 
 	assert_ptr_equal(declare(metrics, METRIC_counter, "x_total", "kind"), metric);
@@ -256,37 +256,37 @@ static void bad_definitions_are_bad_input(void **state)
 {
 	struct metrics *metrics = metrics_create();
 	const struct metric_def bad[] = {
-		{.type = METRIC_gauge, .name = {"", 0}},
-		{.type = METRIC_gauge, .name = {"1x", 2}},
-		{.type = METRIC_gauge, .name = {"a-b", 3}},
-		{.type = METRIC_counter, .name = {"x", 1}},
-		{.type = METRIC_counter, .name = {"_total", 6}},
-		{.type = METRIC_gauge,
-		 .name = {"x", 1},
-		 .labels = {{"__a", 3}},
-		 .label_count = 1},
-		{.type = METRIC_gauge,
-		 .name = {"x", 1},
-		 .labels = {{"a", 1}, {"a", 1}},
-		 .label_count = 2},
-		{.type = METRIC_gauge, .name = {"x", 1}, .label_count = 9},
-		{.type = METRIC_histogram,
-		 .name = {"x", 1},
-		 .labels = {{"le", 2}},
-		 .label_count = 1},
-		{.type = METRIC_histogram,
-		 .name = {"x", 1},
-		 .bounds = {1, 1},
-		 .bound_count = 2},
-		{.type = METRIC_histogram,
-		 .name = {"x", 1},
-		 .bounds = {NAN},
-		 .bound_count = 1},
-		{.type = METRIC_histogram, .name = {"x", 1}, .bound_count = 33},
+		{ .type = METRIC_gauge, .name = { "", 0 } },
+		{ .type = METRIC_gauge, .name = { "1x", 2 } },
+		{ .type = METRIC_gauge, .name = { "a-b", 3 } },
+		{ .type = METRIC_counter, .name = { "x", 1 } },
+		{ .type = METRIC_counter, .name = { "_total", 6 } },
+		{ .type = METRIC_gauge,
+		  .name = { "x", 1 },
+		  .labels = { { "__a", 3 } },
+		  .label_count = 1 },
+		{ .type = METRIC_gauge,
+		  .name = { "x", 1 },
+		  .labels = { { "a", 1 }, { "a", 1 } },
+		  .label_count = 2 },
+		{ .type = METRIC_gauge, .name = { "x", 1 }, .label_count = 9 },
+		{ .type = METRIC_histogram,
+		  .name = { "x", 1 },
+		  .labels = { { "le", 2 } },
+		  .label_count = 1 },
+		{ .type = METRIC_histogram,
+		  .name = { "x", 1 },
+		  .bounds = { 1, 1 },
+		  .bound_count = 2 },
+		{ .type = METRIC_histogram,
+		  .name = { "x", 1 },
+		  .bounds = { NAN },
+		  .bound_count = 1 },
+		{ .type = METRIC_histogram, .name = { "x", 1 }, .bound_count = 33 },
 	};
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		struct fault why = {0};
+		struct fault why = { 0 };
 
 		assert_null(metrics_declare(metrics, &bad[i], &why));
 		assert_int_equal(why.kind, FAULT_bad_input);
@@ -295,7 +295,7 @@ static void bad_definitions_are_bad_input(void **state)
 	metrics_destroy(metrics);
 }
 
-/* --- threads ------------------------------------------------------------ */
+/* --- threads ---------------------------------------------------------------------- */
 
 #define THREADS 3
 #define STEPS 100000

@@ -14,14 +14,14 @@
 
 #include <zlib.h>
 
-static const struct wall began = {1000}, now = {2000};
+static const struct wall began = { 1000 }, now = { 2000 };
 
 /* Finishes the batch and gives what protoc says about the request. */
 static void request_text(struct otlp_batch *batch, const char *message, struct buf *text)
 {
-	struct attr resource[] = {attr_text(SLICE("service.name"), SLICE("orders")),
-				  attr_integer(SLICE("process.pid"), 7)};
-	struct buf request = {0};
+	struct attr resource[] = { attr_text(SLICE("service.name"), SLICE("orders")),
+				   attr_integer(SLICE("process.pid"), 7) };
+	struct buf request = { 0 };
 
 	otlp_finish(batch, resource, 2, &request);
 	assert_int_equal(batch->count, 0);
@@ -39,11 +39,12 @@ static void request_text(struct otlp_batch *batch, const char *message, struct b
 
 static void spans_are_framed_with_resource_and_scope(void **state)
 {
-	struct tracer_config config = {
-		.sampler = SAMPLER_always_on, .recording = true, .ring_bytes = 4096};
+	struct tracer_config config = { .sampler = SAMPLER_always_on,
+					.recording = true,
+					.ring_bytes = 4096 };
 	struct tracer *tracer = tracer_create(&config, 1);
-	struct otlp_batch batch = {.signal = OTLP_traces};
-	struct buf text = {0};
+	struct otlp_batch batch = { .signal = OTLP_traces };
+	struct buf text = { 0 };
 	struct slice encoded;
 
 	if (!decode_possible())
@@ -67,20 +68,20 @@ static void spans_are_framed_with_resource_and_scope(void **state)
 
 static void log_records_carry_severity_body_and_trace(void **state)
 {
-	struct attr attrs[] = {attr_text(SLICE("route"), SLICE("/x")),
-			       attr_text(SLICE("bad"), SLICE("\xff")),
-			       attr_bool(SLICE("ok"), true)};
-	struct log_record record = {.time = {5},
-				    .severity = LOG_warn,
-				    .in_trace = true,
-				    .trace_id = "0123456789abcdef",
-				    .span_id = "ABCDEFGH",
-				    .trace_flags = 1,
-				    .message = SLICE("a \xff message"),
-				    .attrs = attrs,
-				    .attr_count = 3};
-	struct otlp_batch batch = {.signal = OTLP_logs};
-	struct buf text = {0};
+	struct attr attrs[] = { attr_text(SLICE("route"), SLICE("/x")),
+				attr_text(SLICE("bad"), SLICE("\xff")),
+				attr_bool(SLICE("ok"), true) };
+	struct log_record record = { .time = { 5 },
+				     .severity = LOG_warn,
+				     .in_trace = true,
+				     .trace_id = "0123456789abcdef",
+				     .span_id = "ABCDEFGH",
+				     .trace_flags = 1,
+				     .message = SLICE("a \xff message"),
+				     .attrs = attrs,
+				     .attr_count = 3 };
+	struct otlp_batch batch = { .signal = OTLP_logs };
+	struct buf text = { 0 };
 
 	if (!decode_possible())
 		skip();
@@ -118,8 +119,8 @@ static void metrics_speak_the_semantic_conventions(void **state)
 {
 	struct metrics *metrics = metrics_create();
 	struct meter *meter = meter_create(metrics);
-	struct otlp_batch batch = {.signal = OTLP_metrics};
-	struct buf text = {0};
+	struct otlp_batch batch = { .signal = OTLP_metrics };
+	struct buf text = { 0 };
 
 	if (!decode_possible())
 		skip();
@@ -179,8 +180,8 @@ static void a_failed_request_has_an_error_type(void **state)
 {
 	struct metrics *metrics = metrics_create();
 	struct meter *meter = meter_create(metrics);
-	struct otlp_batch batch = {.signal = OTLP_metrics};
-	struct buf text = {0};
+	struct otlp_batch batch = { .signal = OTLP_metrics };
+	struct buf text = { 0 };
 
 	if (!decode_possible())
 		skip();
@@ -199,8 +200,8 @@ static void what_overflowed_is_one_marked_point(void **state)
 {
 	struct metrics *metrics = metrics_create();
 	struct meter *meter = meter_create(metrics);
-	struct otlp_batch batch = {.signal = OTLP_metrics};
-	struct buf text = {0};
+	struct otlp_batch batch = { .signal = OTLP_metrics };
+	struct buf text = { 0 };
 
 	if (!decode_possible())
 		skip();
@@ -219,8 +220,8 @@ static void what_overflowed_is_one_marked_point(void **state)
 
 static void compressed_bytes_are_gzip_and_come_back(void **state)
 {
-	struct buf plain = {0}, packed = {0};
-	z_stream stream = {0};
+	struct buf plain = { 0 }, packed = { 0 };
+	z_stream stream = { 0 };
 	static char back[200000];
 
 	for (int i = 0; i < 10000; i++)
@@ -267,21 +268,21 @@ static void a_response_says_what_was_rejected(void **state)
 static void a_broken_response_is_refused(void **state)
 {
 	static const struct slice cases[] = {
-		{"\x0a", 1},
-		{"\x0a\x05\x08", 3},
-		{"\x0a\x02\x08\x80", 4},
-		{"\x08", 1},
-		{"\x09"
-		 "1234567",
-		 8},
-		{"\x0d"
-		 "123",
-		 4},
-		{"\x0b\x01", 2},
-		{"\x02\x00", 2},
-		{"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 11},
-		{"\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01", 12},
-		{"<html>", 6},
+		{ "\x0a", 1 },
+		{ "\x0a\x05\x08", 3 },
+		{ "\x0a\x02\x08\x80", 4 },
+		{ "\x08", 1 },
+		{ "\x09"
+		  "1234567",
+		  8 },
+		{ "\x0d"
+		  "123",
+		  4 },
+		{ "\x0b\x01", 2 },
+		{ "\x02\x00", 2 },
+		{ "\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 11 },
+		{ "\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01", 12 },
+		{ "<html>", 6 },
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {

@@ -19,22 +19,23 @@ static struct metrics *some_metrics(void)
 {
 	struct metrics *metrics = metrics_create();
 	struct meter *meter = meter_create(metrics);
-	struct metric_def counter = {.type = METRIC_counter,
-				     .name = SLICE("a_total"),
-				     .help = SLICE("A \"help\" with \\ and\na line."),
-				     .labels = {SLICE("x"), SLICE("y")},
-				     .label_count = 2};
-	struct metric_def gauge = {
-		.type = METRIC_gauge, .name = SLICE("b_bytes"), .help = SLICE("B.")};
-	struct metric_def histogram = {.type = METRIC_histogram,
-				       .name = SLICE("c_seconds"),
-				       .help = SLICE("C."),
-				       .labels = {SLICE("x")},
-				       .label_count = 1,
-				       .bounds = {0.005, 1, 1e6},
-				       .bound_count = 3};
-	struct metric_def unused = {.type = METRIC_gauge, .name = SLICE("d")};
-	struct slice ab[] = {SLICE("a\"\\\n"), SLICE("b")}, z = SLICE("z");
+	struct metric_def counter = { .type = METRIC_counter,
+				      .name = SLICE("a_total"),
+				      .help = SLICE("A \"help\" with \\ and\na line."),
+				      .labels = { SLICE("x"), SLICE("y") },
+				      .label_count = 2 };
+	struct metric_def gauge = { .type = METRIC_gauge,
+				    .name = SLICE("b_bytes"),
+				    .help = SLICE("B.") };
+	struct metric_def histogram = { .type = METRIC_histogram,
+					.name = SLICE("c_seconds"),
+					.help = SLICE("C."),
+					.labels = { SLICE("x") },
+					.label_count = 1,
+					.bounds = { 0.005, 1, 1e6 },
+					.bound_count = 3 };
+	struct metric_def unused = { .type = METRIC_gauge, .name = SLICE("d") };
+	struct slice ab[] = { SLICE("a\"\\\n"), SLICE("b") }, z = SLICE("z");
 	struct series *c;
 
 	series_add(meter_series(meter, metrics_declare(metrics, &counter, NULL), ab, 2),
@@ -68,7 +69,7 @@ static void serve(struct metrics *metrics)
 static void assert_written(struct metrics *metrics, enum prometheus_format format,
 			   enum prometheus_dialect dialect, const char *expected)
 {
-	struct buf out = {0};
+	struct buf out = { 0 };
 
 	prometheus_write(&out, metrics, format, dialect);
 	assert_string_equal(buf_text(&out), expected);
@@ -205,7 +206,7 @@ static void promtool_has_no_complaint(void **state)
 {
 	for (int dialect = 0; dialect < 2; dialect++) {
 		struct metrics *metrics = some_metrics();
-		struct buf out = {0};
+		struct buf out = { 0 };
 		FILE *promtool;
 
 		if (system("command -v promtool >/dev/null 2>&1") != 0) {
@@ -235,31 +236,32 @@ static void the_best_format_asked_for_is_chosen(void **state)
 		const char *accept;
 		enum prometheus_format format;
 	} cases[] = {
-		{"", PROMETHEUS_text},
-		{"*/*", PROMETHEUS_text},
-		{"text/html", PROMETHEUS_text},
-		{"application/openmetrics-text", PROMETHEUS_openmetrics},
-		{"application/openmetrics-text; version=\"1.0.0\"",
-		 PROMETHEUS_openmetrics},
-		{"application/openmetrics-text;version=0.0.1", PROMETHEUS_text},
-		{"application/openmetrics-text;q=0", PROMETHEUS_text},
-		{"text/plain;q=0.9, application/openmetrics-text;q=0.5", PROMETHEUS_text},
-		{"text/plain;q=0.5,Application/OpenMetrics-Text;q=0.9",
-		 PROMETHEUS_openmetrics},
-		{"application/openmetrics-text; version=1.0.0; charset=utf-8,*/*;q=0.1",
-		 PROMETHEUS_openmetrics},
+		{ "", PROMETHEUS_text },
+		{ "*/*", PROMETHEUS_text },
+		{ "text/html", PROMETHEUS_text },
+		{ "application/openmetrics-text", PROMETHEUS_openmetrics },
+		{ "application/openmetrics-text; version=\"1.0.0\"",
+		  PROMETHEUS_openmetrics },
+		{ "application/openmetrics-text;version=0.0.1", PROMETHEUS_text },
+		{ "application/openmetrics-text;q=0", PROMETHEUS_text },
+		{ "text/plain;q=0.9, application/openmetrics-text;q=0.5",
+		  PROMETHEUS_text },
+		{ "text/plain;q=0.5,Application/OpenMetrics-Text;q=0.9",
+		  PROMETHEUS_openmetrics },
+		{ "application/openmetrics-text; version=1.0.0; charset=utf-8,*/*;q=0.1",
+		  PROMETHEUS_openmetrics },
 		/* Prometheus 3 */
-		{"application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,"
-		 "application/openmetrics-text;version=0.0.1;q=0.5,"
-		 "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,"
-		 "text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
-		 PROMETHEUS_openmetrics},
+		{ "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,"
+		  "application/openmetrics-text;version=0.0.1;q=0.5,"
+		  "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,"
+		  "text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
+		  PROMETHEUS_openmetrics },
 		/* Prometheus 2.42 */
-		{"application/openmetrics-text;version=1.0.0,"
-		 "application/openmetrics-text;version=0.0.1;q=0.75,"
-		 "text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
-		 PROMETHEUS_openmetrics},
-		{";q=;,,;=", PROMETHEUS_text},
+		{ "application/openmetrics-text;version=1.0.0,"
+		  "application/openmetrics-text;version=0.0.1;q=0.75,"
+		  "text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+		  PROMETHEUS_openmetrics },
+		{ ";q=;,,;=", PROMETHEUS_text },
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)

@@ -153,7 +153,7 @@ static void an_empty_record_is_a_record(void **state)
 	ring_destroy(ring);
 }
 
-/* --- two threads -------------------------------------------------------- */
+/* --- two threads ------------------------------------------------------------------ */
 
 #define HANDED_OVER 300000
 

@@ -10,21 +10,21 @@
 #include "base/random.h"
 #include "watch/sampling.h"
 
-static const enum sampler samplers[] = {SAMPLER_always_on,
-					SAMPLER_always_off,
-					SAMPLER_traceidratio,
-					SAMPLER_parentbased_always_on,
-					SAMPLER_parentbased_always_off,
-					SAMPLER_parentbased_traceidratio};
+static const enum sampler samplers[] = { SAMPLER_always_on,
+					 SAMPLER_always_off,
+					 SAMPLER_traceidratio,
+					 SAMPLER_parentbased_always_on,
+					 SAMPLER_parentbased_always_off,
+					 SAMPLER_parentbased_traceidratio };
 
 static void a_parent_decides_for_the_parent_based_only(void **state)
 {
-	struct trace_context sampled = {.flags = TRACE_FLAG_SAMPLED};
-	struct trace_context not_sampled = {.flags = TRACE_FLAG_RANDOM};
-	uint8_t low[16] = {0};
-	static const bool alone[] = {true, false, false, true, false, false};
-	static const bool below_sampled[] = {true, false, false, true, true, true};
-	static const bool below_other[] = {true, false, false, false, false, false};
+	struct trace_context sampled = { .flags = TRACE_FLAG_SAMPLED };
+	struct trace_context not_sampled = { .flags = TRACE_FLAG_RANDOM };
+	uint8_t low[16] = { 0 };
+	static const bool alone[] = { true, false, false, true, false, false };
+	static const bool below_sampled[] = { true, false, false, true, true, true };
+	static const bool below_other[] = { true, false, false, false, false, false };
 
 	for (int i = 0; i < 6; i++) {
 		uint64_t half = sampling_threshold(0.5);
@@ -39,7 +39,7 @@ static void a_parent_decides_for_the_parent_based_only(void **state)
 
 static void the_last_seven_bytes_are_compared_with_the_threshold(void **state)
 {
-	uint8_t id[16] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+	uint8_t id[16] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
 	uint64_t quarter = sampling_threshold(0.25);
 
 	assert_true(quarter == UINT64_C(0xc0000000000000));
@@ -54,7 +54,7 @@ static void the_last_seven_bytes_are_compared_with_the_threshold(void **state)
 
 static void the_ends_of_the_ratio_keep_all_and_none(void **state)
 {
-	uint8_t zero[16] = {0}, ones[16];
+	uint8_t zero[16] = { 0 }, ones[16];
 
 	memset(ones, 0xff, sizeof(ones));
 	assert_true(
@@ -85,8 +85,8 @@ static void a_ratio_keeps_its_share(void **state)
 static void explicit_randomness_of_the_parent_wins(void **state)
 {
 	uint64_t half = sampling_threshold(0.5);
-	uint8_t high[16], low[16] = {0};
-	struct trace_context parent = {0};
+	uint8_t high[16], low[16] = { 0 };
+	struct trace_context parent = { 0 };
 
 	memset(high, 0xff, sizeof(high));
 	parent.state = SLICE("a=1, ot=th:8;rv:80000000000000,b=2");

@@ -20,16 +20,16 @@ static void good_parents_are_taken(void **state)
 		const char *text;
 		uint8_t flags;
 	} cases[] = {
-		{GOOD, 1},
-		{" \t" GOOD "\t ", 1},
-		{"00-" TRACE "-" PARENT "-00", 0},
-		{"00-" TRACE "-" PARENT "-03", 3},
-		{"00-" TRACE "-" PARENT "-ff", 3},
-		{"00-" TRACE "-" PARENT "-fc", 0},
-		{"cc-" TRACE "-" PARENT "-01", 1},
-		{"cc-" TRACE "-" PARENT "-01-what-the-future-brings", 1},
-		{"01-" TRACE "-" PARENT "-01-", 1},
-		{"00-00000000000000000000000000000001-0000000000000001-00", 0},
+		{ GOOD, 1 },
+		{ " \t" GOOD "\t ", 1 },
+		{ "00-" TRACE "-" PARENT "-00", 0 },
+		{ "00-" TRACE "-" PARENT "-03", 3 },
+		{ "00-" TRACE "-" PARENT "-ff", 3 },
+		{ "00-" TRACE "-" PARENT "-fc", 0 },
+		{ "cc-" TRACE "-" PARENT "-01", 1 },
+		{ "cc-" TRACE "-" PARENT "-01-what-the-future-brings", 1 },
+		{ "01-" TRACE "-" PARENT "-01-", 1 },
+		{ "00-00000000000000000000000000000001-0000000000000001-00", 0 },
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -74,7 +74,7 @@ static void bad_parents_are_no_parents(void **state)
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		struct trace_context parent, zero = {0};
+		struct trace_context parent, zero = { 0 };
 
 		memset(&parent, 0xAA, sizeof(parent));
 		if (trace_parse(slice_text(cases[i]), SLICE("a=1"), &parent))

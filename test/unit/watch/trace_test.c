@@ -17,8 +17,9 @@
 
 static struct tracer *tracer_with(enum sampler sampler, bool recording, size_t ring_bytes)
 {
-	struct tracer_config config = {
-		.sampler = sampler, .recording = recording, .ring_bytes = ring_bytes};
+	struct tracer_config config = { .sampler = sampler,
+					.recording = recording,
+					.ring_bytes = ring_bytes };
 
 	return tracer_create(&config, 7);
 }
@@ -46,7 +47,7 @@ static void a_new_trace_has_random_ids_and_says_so(void **state)
 {
 	struct tracer *tracer = tracer_with(SAMPLER_always_on, true, 65536);
 	struct span *a = span_start(tracer, SPAN_server, SLICE("a"), NULL);
-	struct trace_context none = {0};
+	struct trace_context none = { 0 };
 	struct span *b = span_start(tracer, SPAN_server, SLICE("b"), &none);
 
 	assert_int_equal(span_context(a)->flags, TRACE_FLAG_SAMPLED | TRACE_FLAG_RANDOM);
@@ -85,9 +86,9 @@ static void a_finished_span_is_an_otlp_span(void **state)
 {
 	struct tracer *tracer = tracer_with(SAMPLER_parentbased_always_on, true, 65536);
 	struct trace_context parent = remote_parent("a=1"), linked = remote_parent("");
-	struct mono mono = {1000000};
-	struct wall wall = {INT64_C(1785000000000000000)};
-	struct buf text = {0};
+	struct mono mono = { 1000000 };
+	struct wall wall = { INT64_C(1785000000000000000) };
+	struct buf text = { 0 };
 	struct span *span;
 
 	if (!decode_possible())
@@ -146,7 +147,7 @@ static void a_finished_span_is_an_otlp_span(void **state)
 static void a_root_span_has_no_parent_and_a_local_child_is_not_remote(void **state)
 {
 	struct tracer *tracer = tracer_with(SAMPLER_always_on, true, 65536);
-	struct buf text = {0};
+	struct buf text = { 0 };
 	struct span *root, *child;
 
 	if (!decode_possible())
@@ -198,7 +199,7 @@ static void what_does_not_fit_is_counted_and_the_error_still_fits(void **state)
 {
 	struct tracer *tracer = tracer_with(SAMPLER_always_on, true, 65536);
 	struct trace_context linked = remote_parent("");
-	struct buf text = {0};
+	struct buf text = { 0 };
 	static char euros[3000];
 	struct span *span;
 
@@ -226,12 +227,12 @@ static void what_does_not_fit_is_counted_and_the_error_still_fits(void **state)
 
 static void the_number_of_attributes_is_bounded(void **state)
 {
-	struct tracer_config config = {.sampler = SAMPLER_always_on,
-				       .recording = true,
-				       .ring_bytes = 65536,
-				       .attrs_max = 2};
+	struct tracer_config config = { .sampler = SAMPLER_always_on,
+					.recording = true,
+					.ring_bytes = 65536,
+					.attrs_max = 2 };
 	struct tracer *tracer = tracer_create(&config, 1);
-	struct buf text = {0};
+	struct buf text = { 0 };
 	struct span *span;
 
 	if (!decode_possible())
@@ -252,7 +253,7 @@ static void the_number_of_attributes_is_bounded(void **state)
 static void text_that_is_not_utf8_is_mended(void **state)
 {
 	struct tracer *tracer = tracer_with(SAMPLER_always_on, true, 65536);
-	struct buf text = {0};
+	struct buf text = { 0 };
 	struct span *span;
 
 	if (!decode_possible())
@@ -289,7 +290,7 @@ static void many_open_spans_and_a_full_ring_harm_nobody(void **state)
 	tracer_destroy(tracer);
 }
 
-/* --- threads ------------------------------------------------------------ */
+/* --- threads ---------------------------------------------------------------------- */
 
 #define SPANS 50000
 
