@@ -32,7 +32,8 @@ def test_exactly_as_many_orders_succeed_as_there_are_units(any_lab):
 
     wait_until(lab.settled, 60, "the sales")
     assert lab.stock(SKU) == (0, 0)
-    assert lab.one("select count(*) from inventory.holds where state = 'held'") == 0
+    assert lab.one("select count(*) from inventory.holds h join inventory.hold_lines l on l.hold_id = h.id"
+                   " where h.state = 'held' and l.sku = %s", SKU) == 0
     confirmed = lab.one("select coalesce(sum(total), 0) from orders.orders"
                         " where status = 'processing' and created_at > %s", before)
     paid = lab.one("select coalesce(sum(amount), 0) from payments.payments p join orders.orders o"
