@@ -135,20 +135,23 @@ descendants() {
 		}'
 }
 
-# Every process politely, then its supervisor, then the supervisors' own: runsvdir waits for what it
-# started, and must not find it in its folder any more. Whatever is left is killed.
+# runit_stop "NAME NAME..." ...: each group politely and at once, one group after the other. Then the
+# supervisors, then runsvdir: it waits for what it started, and must not find it in its folder any
+# more. Whatever is left is killed.
 runit_stop() {
-	local pid left name
+	local pid left group name
 	pid=$(runit_pid) || return 0
 	left=$(descendants "$pid")
-	for name in "$@"; do
-		[[ ! -d $state/service/$name/supervise ]] || stop_process "$name" || true &
+	for group in "$@"; do
+		for name in $group; do
+			[[ ! -d $state/service/$name/supervise ]] || stop_process "$name" || true &
+		done
+		wait
 	done
-	wait
 	rm -rf "$state/supervised"
 	mkdir "$state/supervised"
-	for name in "$@"; do
-		sv exit "$state/service/$name" >/dev/null 2>&1
+	for name in "$state"/service/*; do
+		sv exit "$name" >/dev/null 2>&1
 	done
 	await 10 childless "$pid"
 	kill -TERM "$pid" 2>/dev/null

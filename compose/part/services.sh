@@ -30,7 +30,7 @@ host_configure() {
 	local log=$1 list
 	list=$(cd "$checkout" && find core -name '*.c' | sort)
 	if [[ ! -f $build/build.ninja ]]; then
-		quietly "$log" meson setup --buildtype=release -Db_ndebug=false "$build" "$checkout"
+		quietly "$log" meson setup --buildtype=release -Db_ndebug=false -Db_lto=true "$build" "$checkout"
 	elif [[ $list != "$(cat "$build/sources.list" 2>/dev/null)" ]]; then
 		quietly "$log" meson setup --reconfigure "$build" "$checkout"
 	fi && place "$build/sources.list" 644 <<<"$list"
@@ -124,6 +124,7 @@ services_converge() {
 }
 
 service_ready() {
-	[[ $(curl -s -o "$state/service/$1/ready.json" -w '%{http_code}' --max-time 2 \
-		"$(url "$1")/ready" 2>/dev/null) == 200 ]]
+	local answer=$state/service/$1/ready.json
+	rm -f "$answer"
+	[[ $(curl -s -o "$answer" -w '%{http_code}' --max-time 2 "$(url "$1")/ready" 2>/dev/null) == 200 ]]
 }

@@ -136,6 +136,7 @@ static int l_task_all(lua_State *L)
 		return luaL_error(L, "task.all takes at most %d functions", PARTS_MAX);
 	config.deadline = task_deadline(L);
 	config.trace = task_trace(L);
+	config.span = task_span(L);
 	check_room(L, api);
 	wait = task_wait(L);
 	lua_createtable(L, count, 1);

@@ -154,7 +154,11 @@ static bool reply_body(lua_State *L, struct reply *reply, struct buf *body)
 		if (!has_header(reply, SLICE("content-type")))
 			add_header(reply, SLICE("content-type"),
 				   SLICE("application/json"));
-		return json_value_write(L, 2, body, &reply->why);
+		if (json_value_write(L, 2, body, &reply->why))
+			return true;
+		reply->why.kind = FAULT_internal; /* the handler's fault, not its caller's */
+		reply->why.status = 0;
+		return false;
 	case LUA_TSTRING:
 		if (!has_header(reply, SLICE("content-type")))
 			add_header(reply, SLICE("content-type"),

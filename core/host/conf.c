@@ -407,7 +407,7 @@ static void merge_upstreams(struct conf *conf)
 	json_open_object(&json);
 	if (file.size > 2) /* its members, without the braces */
 		json_raw(&json, slice_of(file.at + 1, file.size - 2));
-	for (char **variable = environ; *variable; variable++) {
+	for (char **variable = environ; variable && *variable; variable++) {
 		struct slice value = slice_text(*variable), name;
 		char lower[64];
 

@@ -298,24 +298,29 @@ struct slice http_request_authority(const struct http_request *request)
 	return request->authority;
 }
 
-struct slice http_request_peer(struct http_request *request)
+static void connection_ask_peer(struct server_connection *connection, h2o_conn_t *h2o)
 {
 	struct sockaddr_storage at;
 	char text[NI_MAXHOST];
-	socklen_t size;
-	size_t length;
+	size_t size = h2o->callbacks->get_peername(h2o, (struct sockaddr *)&at);
+	size_t length = SIZE_MAX;
 
-	if (request->peer.at)
-		return request->peer;
-	request->peer = SLICE("");
-	size = request->h2o->conn->callbacks->get_peername(request->h2o->conn,
-							   (struct sockaddr *)&at);
-	if (size == 0)
-		return request->peer;
-	length = h2o_socket_getnumerichost((struct sockaddr *)&at, size, text);
-	if (length != SIZE_MAX)
-		request->peer = arena_copy(&request->arena, slice_of(text, length));
-	return request->peer;
+	if (size != 0)
+		length = h2o_socket_getnumerichost((struct sockaddr *)&at,
+						   (socklen_t)size, text);
+	if (length >= sizeof(connection->peer))
+		return;
+	memcpy(connection->peer, text, length);
+	connection->peer_size = length;
+}
+
+struct slice http_request_peer(struct http_request *request)
+{
+	struct server_connection *connection = request->connection;
+
+	if (connection->peer_size == 0)
+		connection_ask_peer(connection, request->h2o->conn);
+	return slice_of(connection->peer, connection->peer_size);
 }
 
 const char *http_request_protocol(const struct http_request *request)

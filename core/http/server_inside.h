@@ -57,6 +57,8 @@ struct http_server {
 	unsigned linger_count;
 };
 
+#define SERVER_PEER_SIZE 46 /* of an IPv6 address as text, with a NUL */
+
 struct server_connection {
 	struct list member;
 	struct http_server *server;
@@ -69,6 +71,8 @@ struct server_connection {
 	bool receiving; /* at the last sweep */
 	struct mono since; /* idle, or seen receiving, since */
 	int linger_fd; /* -1: no */
+	char peer[SERVER_PEER_SIZE]; /* the client's address, once asked for */
+	size_t peer_size;
 };
 
 struct http_request {
@@ -80,7 +84,6 @@ struct http_request {
 	struct slice path;
 	struct slice query;
 	struct slice authority;
-	struct slice peer; /* at NULL: not asked for yet */
 	struct mono began;
 	struct arena arena;
 	http_gone_fn *gone; /* NULL: nobody wants to know */

@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "script/block_pool.h"
 #include "script/loader.h"
 #include "script/sandbox.h"
 #include "script/task.h"
@@ -28,6 +29,7 @@ struct vm {
 	struct task_table *tasks;
 	char *lib_dir;
 	char *service_dir;
+	struct block_pool blocks;
 	size_t used;
 	size_t soft_max;
 	size_t hard_max;
@@ -43,13 +45,7 @@ struct vm {
 static void *vm_alloc(void *context, void *block, size_t old_size, size_t new_size)
 {
 	struct vm *vm = context;
-	void *moved;
 
-	if (new_size == 0) {
-		vm->used -= block ? old_size : 0;
-		free(block);
-		return NULL;
-	}
 	if (!block)
 		old_size = 0;
 	if (vm->enforcing && new_size > old_size &&
@@ -57,9 +53,8 @@ static void *vm_alloc(void *context, void *block, size_t old_size, size_t new_si
 		vm->refused = true;
 		return NULL;
 	}
-	moved = mem_resize(block, new_size);
 	vm->used += new_size - old_size;
-	return moved;
+	return block_pool_resize(&vm->blocks, block, old_size, new_size);
 }
 
 /* --- entering Lua ----------------------------------------------------------------- */
@@ -260,6 +255,7 @@ void vm_destroy(struct vm *vm)
 		return;
 	task_table_destroy(vm->tasks);
 	lua_close(vm->main);
+	block_pool_finish(&vm->blocks);
 	free(vm->lib_dir);
 	free(vm->service_dir);
 	free(vm);
@@ -340,8 +336,8 @@ static void collect_all(struct vm *vm)
 	vm->refused = false;
 }
 
-/* Whether enough time has passed since the last collection for want of memory: live data may be
- * what fills the VM, and then collecting is no help. */
+/* Whether enough time has passed since the last collection for want of memory: live data
+ * may be what fills the VM, and then collecting is no help. */
 static bool may_force(struct vm *vm)
 {
 	struct mono now = clock_mono();
@@ -352,8 +348,8 @@ static bool may_force(struct vm *vm)
 	return true;
 }
 
-/* Above the soft limit, once it is worth it; and when a script was refused, for garbage may be
- * what was in its way: the collector's own pace can lie beyond the limit. */
+/* Above the soft limit, once it is worth it; and when a script was refused, for garbage
+ * may be what was in its way: the collector's own pace can lie beyond the limit. */
 void vm_collect(struct vm *vm)
 {
 	size_t step = vm->hard_max / COLLECT_STEP_DIVISOR;

@@ -19,7 +19,7 @@
  *   - a request that is not granted takes nothing.
  *
  * Budget: one allocation from an arena per batch and growth, none per request once arrays
- * have grown; below 3 microseconds of CPU per one-line request in a batch of 64
+ * have grown; below 1 microsecond of CPU per one-line request in a batch of 64
  * (test/unit/stock/batch_test.c prints it).
  */
 #ifndef STOCK_BATCH_H

@@ -55,6 +55,26 @@ static void any_double_reads_back_the_same(void **state)
 	}
 }
 
+static void durations_are_decimal_fractions(void **state)
+{
+	struct random random;
+	char text[NUMBER_SIZE];
+
+	assert_double(0.000052, "0.000052");
+	assert_double(-0.25, "-0.25");
+	assert_double(-3.75, "-3.75");
+	assert_double(12.000000001, "12.000000001");
+	random_init(&random, 12);
+	for (int i = 0; i < 200000; i++) {
+		double value = (double)random_below(&random, 1ull << (i % 51)) / 1e9;
+
+		number_double(value, text);
+		assert_true(strtod(text, NULL) == value);
+		if (value >= 1e-7 && value < 4e6)
+			assert_null(strchr(text, 'e'));
+	}
+}
+
 static void integers_are_whole(void **state)
 {
 	char text[NUMBER_SIZE];
@@ -72,6 +92,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_shortest_form_is_written),
 		cmocka_unit_test(any_double_reads_back_the_same),
+		cmocka_unit_test(durations_are_decimal_fractions),
 		cmocka_unit_test(integers_are_whole),
 	};
 

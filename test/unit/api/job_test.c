@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: MIT */
+#include "service_rig.h"
+
+#include "api/job.h"
+
+static const char source[] =
+	"local task, log = require 'native.task', require 'native.log'\n"
+	"local runs = 0\n"
+	"return {name = 'test', jobs = {\n"
+	"  {name = 'quick', every_s = 0.02, handler = function() log.info('quick') end},\n"
+	"  {name = 'slow', every_s = 3600, handler = function()\n"
+	"    runs = runs + 1 log.info('slow begins', {run = runs}) task.sleep(0.03)\n"
+	"    log.info('slow ends') end},\n"
+	"  {name = 'failing', every_s = 0.02, handler = function() error('on purpose') end},\n"
+	"}}\n";
+
+static struct rig rig;
+static struct service *service;
+static struct job_runner *runner;
+static struct buf lines;
+
+static int open_rig(void **state)
+{
+	struct fault why;
+
+	rig_init(&rig);
+	rig_open(&rig, 8 << 20, service_rig_modules);
+	service = service_rig_load(rig.vm, source, &why);
+	if (!service)
+		fail_msg("%s", why.detail);
+	runner = job_runner_create(rig.loop, rig.vm, service);
+	return 0;
+}
+
+static int close_rig(void **state)
+{
+	job_runner_stop(runner);
+	vm_destroy(rig.vm);
+	rig.vm = NULL;
+	job_runner_destroy(runner);
+	service_destroy(service);
+	rig_finish(&rig);
+	buf_finish(&lines);
+	return 0;
+}
+
+static int count(const char *part)
+{
+	int found = 0;
+
+	while (log_hub_drain(rig.logs, 64, service_rig_take_line, &lines))
+		;
+	for (const char *at = buf_text(&lines); (at = strstr(at, part)); at++)
+		found++;
+	return found;
+}
+
+static void turn_until(const char *part, int times)
+{
+	for (int turns = 0; turns < 1000; turns++) {
+		if (count(part) >= times)
+			return;
+		loop_turn(rig.loop, 5);
+	}
+	fail_msg("no %d of '%s' in: %s", times, part, buf_text(&lines));
+}
+
+static void a_job_runs_at_once_and_then_every_so_often(void **state)
+{
+	turn_until("\"quick\"", 1);
+	turn_until("\"quick\"", 4);
+}
+
+static void a_woken_job_runs_soon(void **state)
+{
+	turn_until("slow ends", 1);
+	assert_true(job_runner_wake(runner, SLICE("slow")));
+	assert_true(job_runner_wake(runner, SLICE("slow")));
+	turn_until("slow ends", 2);
+	for (int turns = 0; turns < 20; turns++)
+		loop_turn(rig.loop, 5);
+	assert_int_equal(count("slow begins"), 2);
+	assert_false(job_runner_wake(runner, SLICE("nobody")));
+}
+
+static void a_job_woken_while_it_runs_runs_once_more(void **state)
+{
+	turn_until("slow begins", 1);
+	assert_int_equal(count("slow ends"), 0);
+	job_runner_wake(runner, SLICE("slow"));
+	job_runner_wake(runner, SLICE("slow"));
+	turn_until("slow ends", 2);
+	for (int turns = 0; turns < 20; turns++)
+		loop_turn(rig.loop, 5);
+	assert_int_equal(count("slow begins"), 2);
+}
+
+static void a_failing_job_is_logged_once_and_tried_again_in_its_time(void **state)
+{
+	turn_until("\"quick\"", 10);
+	assert_int_equal(count("\"message\":\"job failed\""), 1);
+	assert_contains(buf_text(&lines), "\"job\":\"failing\"");
+	assert_contains(buf_text(&lines), "on purpose");
+	assert_contains(buf_text(&lines), "stack traceback:");
+	buf_reset(&lines);
+	prometheus_write(&lines, rig.metrics, PROMETHEUS_text, PROMETHEUS_default);
+	assert_contains(buf_text(&lines),
+			"job_duration_seconds_count{job=\"failing\",outcome=\"internal\"}");
+	assert_contains(buf_text(&lines),
+			"job_duration_seconds_count{job=\"quick\",outcome=\"ok\"}");
+	assert_lacks(buf_text(&lines), "job=\"failing\",outcome=\"internal\"} 1\n");
+}
+
+static void stopped_jobs_do_not_run_again(void **state)
+{
+	turn_until("slow begins", 1);
+	job_runner_stop(runner);
+	job_runner_wake(runner, SLICE("slow"));
+	job_runner_wake(runner, SLICE("quick"));
+	turn_until("slow ends", 1);
+	for (int turns = 0; turns < 20; turns++)
+		loop_turn(rig.loop, 5);
+	assert_int_equal(count("slow begins"), 1);
+	assert_int_equal(count("\"quick\""), 1);
+	assert_int_equal(task_count(rig.vm), 0);
+}
+
+static void a_job_cut_short_by_the_end_is_no_failure(void **state)
+{
+	turn_until("slow begins", 1);
+	job_runner_stop(runner);
+	vm_destroy(rig.vm);
+	rig.vm = NULL;
+	assert_lacks(buf_text(&lines), "\"job\":\"slow\"");
+	assert_int_equal(count("slow ends"), 0);
+	assert_lacks(buf_text(&lines), "cancelled");
+}
+
+int main(void)
+{
+#define CLAIM(name) cmocka_unit_test_setup_teardown(name, open_rig, close_rig)
+	const struct CMUnitTest claims[] = {
+		CLAIM(a_job_runs_at_once_and_then_every_so_often),
+		CLAIM(a_woken_job_runs_soon),
+		CLAIM(a_job_woken_while_it_runs_runs_once_more),
+		CLAIM(a_failing_job_is_logged_once_and_tried_again_in_its_time),
+		CLAIM(stopped_jobs_do_not_run_again),
+		CLAIM(a_job_cut_short_by_the_end_is_no_failure),
+	};
+
+	return cmocka_run_group_tests(claims, NULL, NULL);
+}

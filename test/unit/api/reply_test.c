@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT */
+#include "script_rig.h"
+
+#include "api/reply.h"
+
+#include <lua.h>
+
+static const struct rig_module modules[] = { { "native.fault", api_open_fault },
+					     { "native.json", api_open_json },
+					     { 0 } };
+
+static struct rig rig;
+static struct reply reply;
+static struct buf body;
+static struct buf headers; /* "name: value\n" of each */
+static bool production;
+
+static int open_rig(void **state)
+{
+	rig_init(&rig);
+	rig_open(&rig, 8 << 20, modules);
+	production = false;
+	return 0;
+}
+
+static int close_rig(void **state)
+{
+	rig_finish(&rig);
+	buf_finish(&body);
+	buf_finish(&headers);
+	return 0;
+}
+
+static void on_done(void *context, lua_State *L, const struct fault *why)
+{
+	reply_read(L, why, SLICE("0123"), production, &reply, &body);
+	buf_reset(&headers);
+	for (size_t i = 0; i < reply.header_count; i++)
+		buf_printf(&headers, "%.*s: %.*s\n", SLICE_PRINT(reply.headers[i].name),
+			   SLICE_PRINT(reply.headers[i].value));
+	rig.done = true;
+}
+
+static void run(const char *source)
+{
+	struct task_config config = {
+		.push = rig_push_source,
+		.data = (void *)source,
+		.deadline = mono_after_ms(clock_mono(), 10000),
+		.done = on_done,
+	};
+
+	rig.done = false;
+	task_start(rig.vm, &config);
+	while (!rig.done)
+		loop_turn(rig.loop, 10);
+}
+
+static void assert_reply(const char *source, int status, const char *expected)
+{
+	run(source);
+	assert_int_equal(reply.status, status);
+	assert_int_equal(reply.why.kind, FAULT_none);
+	assert_string_equal(buf_text(&body), expected);
+}
+
+static void assert_fault(const char *source, int status, const char *part)
+{
+	run(source);
+	assert_int_equal(reply.status, status);
+	assert_true(reply.why.kind != FAULT_none);
+	assert_contains(buf_text(&body), part);
+}
+
+static void a_body_is_written_by_its_type(void **state)
+{
+	assert_reply("return 200, {a = {1, 2}, b = 'x'}", 200, "{\"a\":[1,2],\"b\":\"x\"}");
+	assert_string_equal(buf_text(&headers), "content-type: application/json\n");
+	assert_reply("return 202", 202, "");
+	assert_string_equal(buf_text(&headers), "");
+	assert_reply("return 200, 'a text'", 200, "a text");
+	assert_reply("return 200, '<a>', {['Content-Type'] = 'text/html', n = 7}", 200, "<a>");
+	assert_contains(buf_text(&headers), "Content-Type: text/html\n");
+	assert_contains(buf_text(&headers), "n: 7\n");
+	assert_lacks(buf_text(&headers), "text/plain");
+}
+
+static void what_is_no_answer_is_internal(void **state)
+{
+	assert_fault("return", 500, "returned no value as status");
+	assert_fault("return 'x'", 500, "returned string as status");
+	assert_fault("return 200.5", 500, "returned a bad number as status");
+	assert_fault("return 0/0", 500, "returned a bad number as status");
+	assert_fault("return 100", 500, "returned a bad number as status");
+	assert_fault("return 1e300", 500, "returned a bad number as status");
+	assert_fault("return {}", 500, "returned table as status");
+	assert_fault("return {kind = 'unheard of'}", 500, "returned table as status");
+	assert_fault("return nil, {kind = 'unheard of'}", 500, "returned nil as status");
+	assert_fault("return 200, true", 500, "returned a boolean as body");
+	assert_fault("return 200, {pcall}", 500, "\"kind\":\"internal\"");
+	assert_string_equal(buf_text(&headers), "content-type: application/problem+json\n");
+}
+
+static void a_returned_fault_is_a_problem(void **state)
+{
+	assert_fault("return {kind = 'missing', detail = 'no \"x\"'}", 404,
+		     "{\"type\":\"about:blank\",\"title\":\"Not found\",\"status\":404,"
+		     "\"kind\":\"missing\",\"detail\":\"no \\\"x\\\"\",\"trace_id\":\"0123\"}");
+	assert_fault("return nil, {kind = 'refused', status = 412}", 412, "\"status\":412");
+	assert_fault("return {kind = 'refused', status = 200}", 409, "\"status\":409");
+	assert_fault("return {kind = 'refused', status = 'x', title = 't', more = {1},"
+		     " f = pcall, [1] = 2}",
+		     409, "\"more\":[1]}");
+	assert_lacks(buf_text(&body), "\"title\":\"t\"");
+	assert_fault("return {kind = 'limit', headers = {['Retry-After'] = 9}}", 429,
+		     "\"kind\":\"limit\"");
+	assert_contains(buf_text(&headers), "Retry-After: 9\n");
+	assert_lacks(buf_text(&headers), "retry-after: 1\n");
+}
+
+static void a_raised_one_is_the_same(void **state)
+{
+	assert_fault("error({kind = 'denied', detail = 'no', status = 403})", 403,
+		     "\"detail\":\"no\"");
+	assert_fault("error({kind = 'odd', extra = 1})", 500, "\"extra\":1");
+	assert_fault("error('words')", 500, "\"detail\":\"test:1: words\"");
+	assert_fault("error()", 500, "\"detail\":\"a script raised a nil\"");
+}
+
+static void production_keeps_internal_details_to_itself(void **state)
+{
+	production = true;
+	assert_fault("error({kind = 'internal', detail = 'secret', more = 'secret'})", 500,
+		     "\"detail\":\"internal error\"");
+	assert_lacks(buf_text(&body), "secret");
+	assert_string_equal(reply.why.detail, "secret");
+	assert_fault("return {kind = 'missing', detail = 'told'}", 404, "told");
+}
+
+static void more_headers_than_fit_are_left_out(void **state)
+{
+	run("local h = {} for i = 1, 100 do h['x' .. i] = i end return 200, {}, h");
+	assert_int_equal(reply.status, 200);
+	assert_int_equal(reply.header_count, REPLY_HEADERS_MAX);
+	run("local h = {} for i = 1, 100 do h['x' .. i] = i end "
+	    "return {kind = 'missing', headers = h}");
+	assert_int_equal(reply.status, 404);
+	assert_int_equal(reply.header_count, REPLY_HEADERS_MAX);
+	assert_contains(buf_text(&headers), "content-type: application/problem+json\n");
+}
+
+int main(void)
+{
+#define CLAIM(name) cmocka_unit_test_setup_teardown(name, open_rig, close_rig)
+	const struct CMUnitTest claims[] = {
+		CLAIM(a_body_is_written_by_its_type),
+		CLAIM(what_is_no_answer_is_internal),
+		CLAIM(a_returned_fault_is_a_problem),
+		CLAIM(a_raised_one_is_the_same),
+		CLAIM(production_keeps_internal_details_to_itself),
+		CLAIM(more_headers_than_fit_are_left_out),
+	};
+
+	return cmocka_run_group_tests(claims, NULL, NULL);
+}
