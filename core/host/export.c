@@ -23,8 +23,11 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define GATHER_MS                                                                        \
-	20 /* a line is written at most this long after the wake, plus one turn */
+/* A line is written at most this long after the wake, plus one turn; in a flood sooner,
+ * so that the rings do not fill meanwhile. */
+#define GATHER_MS 16 /* a power of two: it is halved and doubled */
+#define GATHER_MANY 512 /* records at once: look twice as often */
+#define GATHER_FEW 128 /* half as often */
 #define RECORDS_PER_TURN 4096
 #define PENDING_MAX (1024 * 1024) /* of lines that standard output does not take */
 #define LOOK_MS 200
@@ -59,6 +62,7 @@ struct export
 	struct export_resource resource;
 	struct export_sender *traces, *log_records, *measures; /* NULL: not exported */
 	struct timer gather, look, measure_timer, end;
+	int gather_ms;
 	uint64_t spans_dropped; /* of the rings, counted already */
 	bool draining;
 };
@@ -91,9 +95,8 @@ static void take_record(void *context, const struct log_record *record)
 	export_sender_added(export->log_records);
 }
 
-/* Gives whether there was anything to take. A flood is cut: timers and posts have their
- * turn. */
-static bool take_logs(struct export *export, int wait_ms)
+/* Gives how many it took. A flood is cut: timers and posts have their turn. */
+static size_t take_logs(struct export *export, int wait_ms)
 {
 	size_t taken = 0, now = 1;
 
@@ -103,18 +106,22 @@ static bool take_logs(struct export *export, int wait_ms)
 		taken += now;
 	}
 	export_lines_write(&export->lines, wait_ms);
-	return taken > 0;
+	return taken;
 }
 
 static void on_gathered(void *context)
 {
 	struct export *export = context;
-	bool any = take_logs(export, 0);
+	size_t taken = take_logs(export, 0);
 
-	if (!any && export->lines.pending.size == 0 && log_hub_sleep(export->logs))
+	if (taken > GATHER_MANY && export->gather_ms > 1)
+		export->gather_ms /= 2;
+	else if (taken < GATHER_FEW && export->gather_ms < GATHER_MS)
+		export->gather_ms *= 2;
+	if (taken == 0 && export->lines.pending.size == 0 && log_hub_sleep(export->logs))
 		return;
 	timer_start(export->loop, &export->gather,
-		    mono_after_ms(loop_now(export->loop), GATHER_MS), on_gathered,
+		    mono_after_ms(loop_now(export->loop), export->gather_ms), on_gathered,
 		    export);
 }
 
@@ -388,6 +395,7 @@ struct export *export_create(const struct otel_config *config, struct metrics *m
 	export->config = config;
 	export->metrics = metrics;
 	export->began = clock_wall();
+	export->gather_ms = GATHER_MS;
 	export->give_up_ms = 60000;
 	export->backoff_ms = 1000;
 	export->lines.fd = STDOUT_FILENO;

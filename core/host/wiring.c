@@ -18,7 +18,7 @@
 
 #include <stdlib.h>
 
-#define LOG_RING_BYTES (512u << 10)
+#define LOG_RING_BYTES (2u << 20)
 #define SPAN_RING_BYTES (1u << 20)
 #define POOL_WAITING_MAX 1024
 #define POOL_PIPELINE_MAX 8

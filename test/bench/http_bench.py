@@ -65,7 +65,7 @@ def wait_for(port):
 
 class Contender:
     def __init__(self, name, command, port, log, **env):
-        self.name, self.port, self.samples = name, port, []
+        self.name, self.port, self.samples, self.requests = name, port, [], 0
         self.process = subprocess.Popen(["taskset", "-c", "0", *map(str, command)], stdout=log, stderr=log,
                                         env={**os.environ, **env})
         self.body = wait_for(port)
@@ -77,6 +77,7 @@ class Contender:
                              check=True).stdout
         requests = int(re.search(r"(\d+) requests in", out).group(1))
         assert "Non-2xx" not in out, out
+        self.requests += requests
         self.samples.append((cpu_seconds(self.process.pid) - before) / requests * 1e6)
 
     @property
@@ -159,9 +160,8 @@ def main():
         for _ in range(words.rounds):
             for contender in contenders:
                 contender.round(words.seconds)
-        dropped = re.findall(r'^telemetry_spans_dropped_total\{[^}]*\} (\S+)|^log_records_dropped_total (\S+)',
-                             urllib.request.urlopen(f"http://127.0.0.1:{all_on.port}/metrics").read().decode(),
-                             re.M)
+        text = urllib.request.urlopen(f"http://127.0.0.1:{all_on.port}/metrics").read().decode()
+        dropped = [line for line in text.splitlines() if "dropped_total" in line and line[0] != "#"]
         print(f"{'':28}{'CPU us/request':>15}{'/ bare':>9}   samples")
         for c in contenders:
             samples = " ".join(f"{s:.2f}" for s in c.samples)
@@ -170,7 +170,7 @@ def main():
             if c is not all_on:
                 print(f"all telemetry on / nginx with Lua: {all_on.median / c.median:.2f}")
         print(f"private dirty of the host after the run: {private_dirty_kb(all_on.process.pid) / 1024:.1f} MB")
-        print(f"dropped (spans, log records): {dropped}")
+        print(f"all telemetry on served {all_on.requests} requests; dropped: {'; '.join(dropped)}")
     return 0
 
 
