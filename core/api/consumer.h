@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* consumer.h -- messages of a queue as tasks of one worker.
  *
- *   delivery -> CONSUMER span (parent and link: the producer) -> task(handler, message)
- * -> amqp_settle
+ *     delivery -> CONSUMER span -> task(handler, message) -> amqp_settle
+ *
+ * The span has the producer's as parent and as link.
  *
  * Returning acknowledges. A fault requeues with a delay that doubles with each attempt
  * (200 ms up to 10 s), until the queue's delivery limit dead-letters it; bad_input, and a

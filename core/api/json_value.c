@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #define KEYS_AT_FIRST 64
+#define INSERTION_MAX 16
 #define ARRAY_METATABLE 1 /* stack index inside write_protected */
 #define VALUE 2
 
@@ -29,7 +30,7 @@ struct writer {
 			       alive */
 	size_t key_count;
 	size_t key_capacity;
-	struct slice first_keys[KEYS_AT_FIRST];
+	struct slice *first_keys; /* KEYS_AT_FIRST, on the stack */
 };
 
 /* What the keys of a table make of it. */
@@ -48,7 +49,7 @@ static void key_add(struct writer *w, struct slice key)
 		w->key_capacity *= 2;
 		grown = mem_resize(grown, w->key_capacity * sizeof(*grown));
 		if (w->keys == w->first_keys)
-			memcpy(grown, w->first_keys, sizeof(w->first_keys));
+			memcpy(grown, w->first_keys, w->key_count * sizeof(*grown));
 		w->keys = grown;
 	}
 	w->keys[w->key_count++] = key;
@@ -131,6 +132,23 @@ static int compare_keys(const void *one, const void *other)
 	return order ? order : (a->size > b->size) - (a->size < b->size);
 }
 
+/* By insertion where that is quicker, and it nearly always is. */
+static void sort_keys(struct slice *keys, size_t count)
+{
+	if (count > INSERTION_MAX) {
+		qsort(keys, count, sizeof(*keys), compare_keys);
+		return;
+	}
+	for (size_t i = 1; i < count; i++) {
+		struct slice key = keys[i];
+		size_t at = i;
+
+		for (; at > 0 && compare_keys(&keys[at - 1], &key) > 0; at--)
+			keys[at] = keys[at - 1];
+		keys[at] = key;
+	}
+}
+
 static bool write_array(struct writer *w, int table, size_t count)
 {
 	json_open_array(&w->json);
@@ -148,8 +166,7 @@ static bool write_object(struct writer *w, int table, size_t count)
 {
 	size_t first = w->key_count - count;
 
-	if (count > 1)
-		qsort(w->keys + first, count, sizeof(*w->keys), compare_keys);
+	sort_keys(w->keys + first, count);
 	json_open_object(&w->json);
 	for (size_t i = first; i < first + count; i++) {
 		struct slice key = w->keys[i];
@@ -264,15 +281,20 @@ static int write_protected(lua_State *L)
 bool json_value_write_hiding(lua_State *L, int index, json_hidden_fn *hidden,
 			     struct buf *out, struct fault *why)
 {
-	struct writer w = { .L = L, .json = json_to(out), .why = why, .hidden = hidden };
+	struct slice first_keys[KEYS_AT_FIRST];
+	struct writer w = { .L = L,
+			    .json = json_to(out),
+			    .why = why,
+			    .hidden = hidden,
+			    .size_before = out->size,
+			    .keys = first_keys,
+			    .first_keys = first_keys,
+			    .key_capacity = KEYS_AT_FIRST };
 	struct vm *vm = vm_of(L);
 	bool before;
 
 	if (index < 0)
 		index = lua_gettop(L) + 1 + index;
-	w.keys = w.first_keys;
-	w.key_capacity = KEYS_AT_FIRST;
-	w.size_before = out->size;
 	before = vm_host_begin(vm);
 	lua_pushcfunction(L, write_protected);
 	lua_pushlightuserdata(L, &w);
@@ -284,7 +306,7 @@ bool json_value_write_hiding(lua_State *L, int index, json_hidden_fn *hidden,
 		w.written = false;
 	}
 	vm_host_end(vm, before);
-	if (w.keys != w.first_keys)
+	if (w.keys != first_keys)
 		free(w.keys);
 	if (!w.written)
 		out->size = w.size_before;

@@ -2,8 +2,8 @@
 /* reply.h -- what a handler returned, as an HTTP answer.
  *
  *   status, body[, headers]   a table is written as JSON, a text as it is, nil as nothing
- *   a fault                   its problem document (RFC 9457), further fields of the
- * fault included anything else             500: "the handler returned ..."
+ *   a fault                   its problem document (RFC 9457), its further fields too
+ *   anything else             500: "the handler returned ..."
  */
 #ifndef API_REPLY_H
 #define API_REPLY_H

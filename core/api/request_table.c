@@ -10,6 +10,7 @@
 #include <lauxlib.h>
 
 #define QUERY_PAIRS_MAX 100
+#define HEADERS_MAX 128 /* h2o takes 100 over HTTP/1 */
 
 static int hex_digit(char c)
 {
@@ -58,11 +59,10 @@ static void push_query(lua_State *L, struct slice query, struct buf *scratch)
 }
 
 /* Whether a header before this one has its name. */
-static bool is_repeated(const struct http_request *request, struct slice name,
-			size_t index)
+static bool is_repeated(const struct http_header *headers, size_t index)
 {
 	for (size_t i = 0; i < index; i++)
-		if (slice_equal(http_request_header_at(request, i).name, name))
+		if (slice_equal(headers[i].name, headers[index].name))
 			return true;
 	return false;
 }
@@ -81,16 +81,18 @@ static void push_joined_slow(lua_State *L, struct http_header header)
 static void push_headers(lua_State *L, const struct http_request *request)
 {
 	size_t count = http_request_header_count(request);
+	struct http_header headers[HEADERS_MAX];
 
+	if (count > HEADERS_MAX)
+		count = HEADERS_MAX;
 	lua_createtable(L, 0, (int)count);
 	for (size_t i = 0; i < count; i++) {
-		struct http_header header = http_request_header_at(request, i);
-
-		lua_pushlstring(L, header.name.at, header.name.size);
-		if (__builtin_expect(is_repeated(request, header.name, i), 0))
-			push_joined_slow(L, header);
+		headers[i] = http_request_header_at(request, i);
+		lua_pushlstring(L, headers[i].name.at, headers[i].name.size);
+		if (__builtin_expect(is_repeated(headers, i), 0))
+			push_joined_slow(L, headers[i]);
 		else
-			lua_pushlstring(L, header.value.at, header.value.size);
+			lua_pushlstring(L, headers[i].value.at, headers[i].value.size);
 		lua_rawset(L, -3);
 	}
 }
@@ -156,7 +158,7 @@ static void set_text(lua_State *L, const char *name, struct slice value)
 void request_table_push(lua_State *L, struct http_request *request,
 			const struct router_match *match, bool raw, struct buf *scratch)
 {
-	lua_createtable(L, 0, 10); /* and what lib/app adds */
+	lua_createtable(L, 0, 8); /* and the user that lib/app adds */
 	set_text(L, "method", http_request_method(request));
 	set_text(L, "route", match->route->template);
 	set_text(L, "raw", http_request_body(request));

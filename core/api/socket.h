@@ -2,9 +2,8 @@
 /* socket.h -- WebSocket endpoints of a service on one worker: where http/websocket meets
  * script.
  *
- *   asked --accept(req) task--> refused (its problem document)
- *                          \--> upgraded --open(conn)--> message(conn, text)*
- * --close(conn)--> gone
+ *     asked --accept(req)--> refused (its problem document)
+ *                       \--> upgraded: open(conn), message(conn, text)*, close(conn)
  *
  * The functions of one connection run one after the other, in order; what comes in
  * meanwhile waits, bounded by SOCKET_WAITING_MAX messages: beyond that the connection is

@@ -16,32 +16,16 @@ void buf_finish(struct buf *buf)
 	*buf = (struct buf){ 0 };
 }
 
-char *buf_reserve(struct buf *buf, size_t more)
+char *buf_reserve_slow(struct buf *buf, size_t more)
 {
 	size_t capacity = buf->capacity ? buf->capacity : CAPACITY_MIN;
 
-	if (buf->at && buf->capacity - buf->size >= more)
-		return buf->at + buf->size;
 	check(more <= SIZE_MAX / 2 - buf->size);
 	while (capacity - buf->size < more)
 		capacity *= 2;
 	buf->at = mem_resize(buf->at, capacity);
 	buf->capacity = capacity;
 	return buf->at + buf->size;
-}
-
-void buf_append(struct buf *buf, struct slice s)
-{
-	if (s.size == 0)
-		return;
-	memcpy(buf_reserve(buf, s.size), s.at, s.size);
-	buf->size += s.size;
-}
-
-void buf_append_byte(struct buf *buf, char byte)
-{
-	*buf_reserve(buf, 1) = byte;
-	buf->size++;
 }
 
 void buf_printf(struct buf *buf, const char *format, ...)

@@ -23,13 +23,32 @@ struct buf {
 /* Frees the memory and zeroes the struct. */
 void buf_finish(struct buf *buf);
 
+/* buf_reserve when there is no room yet. */
+char *buf_reserve_slow(struct buf *buf, size_t more);
+
 /* Room for `more` bytes beyond size; gives where they go. The caller adds to size what it
  * wrote. */
-char *buf_reserve(struct buf *buf, size_t more);
+static inline char *buf_reserve(struct buf *buf, size_t more)
+{
+	if (__builtin_expect(!buf->at || buf->capacity - buf->size < more, 0))
+		return buf_reserve_slow(buf, more);
+	return buf->at + buf->size;
+}
 
-/* Both copy. */
-void buf_append(struct buf *buf, struct slice s);
-void buf_append_byte(struct buf *buf, char byte);
+/* Copies. */
+static inline void buf_append(struct buf *buf, struct slice s)
+{
+	if (s.size == 0)
+		return;
+	memcpy(buf_reserve(buf, s.size), s.at, s.size);
+	buf->size += s.size;
+}
+
+static inline void buf_append_byte(struct buf *buf, char byte)
+{
+	*buf_reserve(buf, 1) = byte;
+	buf->size++;
+}
 
 void buf_printf(struct buf *buf, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));

@@ -80,10 +80,15 @@ static size_t plain_prefix(struct slice s)
 	return i;
 }
 
-static void put_string(struct buf *out, struct slice s)
+/* Printable ASCII but for what JSON escapes. */
+static bool is_plain(char c)
 {
-	buf_reserve(out, s.size + 2);
-	buf_append_byte(out, '"');
+	return c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
+}
+
+/* What comes from the first character on that cannot be copied as it is. */
+static void put_string_slow(struct buf *out, struct slice s)
+{
 	while (s.size > 0) {
 		size_t plain = plain_prefix(s);
 
@@ -98,6 +103,26 @@ static void put_string(struct buf *out, struct slice s)
 		s.size -= plain + 1;
 	}
 	buf_append_byte(out, '"');
+}
+
+/* Nearly all strings are short and plain: they are looked at and copied in one go. */
+static void put_string(struct buf *out, struct slice s)
+{
+	char *to = buf_reserve(out, s.size + 2);
+	size_t i = 0;
+
+	*to++ = '"';
+	while (i < s.size && is_plain(s.at[i])) {
+		to[i] = s.at[i];
+		i++;
+	}
+	out->size += i + 1;
+	if (__builtin_expect(i < s.size, 0)) {
+		put_string_slow(out, slice_of(s.at + i, s.size - i));
+	} else {
+		to[i] = '"';
+		out->size++;
+	}
 }
 
 void json_key(struct json *json, struct slice key)

@@ -2,8 +2,8 @@
 /* host.h -- one process that serves one service: its threads, what they share, how it
  * ends.
  *
- *   starting -> serving --SIGTERM, SIGINT--> draining --idle or grace_ms--> flushing ->
- * gone
+ *     starting -> serving --SIGTERM, SIGINT--> draining
+ *                                                 \--idle or grace_ms--> flushing -> gone
  *
  * Draining: /ready says so, listeners close, jobs stop, consumers are cancelled, tasks
  * under way finish. Flushing: AMQP confirms, spans and logs, each within a bound.

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* test_file.h -- the tests of one Lua file, run one after the other on a worker's wiring.
- */
+/* test_file.h -- the tests of one Lua file, one after the other on a worker's wiring. */
 #ifndef HOST_TEST_FILE_H
 #define HOST_TEST_FILE_H
 

@@ -5,11 +5,10 @@
  *                          \--returns or raises--> done called, slot free
  *
  * A binding that waits:
- *     static int l_fetch(struct lua_State *L)          -- listed in the module's `waits`
+ *     static int l_fetch(lua_State *L)           listed in the module's `waits`
  *     {
  *             double id = luaL_checknumber(L, 1);        read: may raise, holds nothing
- *             struct task_wait wait = task_wait(L);      a ticket for this one wait; may
- * raise
+ *             struct task_wait wait = task_wait(L);      a ticket for this one wait
  *             ... start the operation, keep the ticket in its context ...
  *             return task_suspend(L);
  *     }

@@ -10,8 +10,7 @@
  *     host mode --task resumes--> enforcing --task yields or ends--> host mode
  *
  * Invariants
- *   - enforcing only while lua_resume is on the C stack, and not inside
- * vm_host_begin/end.
+ *   - enforcing only while lua_resume is on the C stack, outside vm_host_begin/end.
  *   - used is the sum of the sizes of all live blocks.
  */
 #ifndef SCRIPT_VM_H

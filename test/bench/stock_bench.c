@@ -4,6 +4,19 @@
  * Each customer reserves one unit, and again when it is answered. Prints reservations a
  * second, their ratio, and this process's CPU microseconds a reservation.
  *
+ *     cc -O2 -std=gnu11 -D_GNU_SOURCE -DH2O_USE_LIBUV=0 -Icore \
+ *        -I/usr/include/postgresql -o /tmp/stock_bench test/bench/stock_bench.c \
+ *        build/release/liborrery_{stock,store,loop,watch,base}.a \
+ *        -lpq -lh2o-evloop -lssl -lcrypto -lz -lm -lpthread
+ *     /tmp/stock_bench postgresql://user@host:port/database [seconds a turn]
+ *
+ * It works in a schema of its own, stock_bench, which it drops first.
+ */
+/* stock_bench.c -- reservations in batches (core/stock) against one plain transaction
+ * each, the same number of customers, the same pool, one worker, alternating in one run.
+ * Each customer reserves one unit, and again when it is answered. Prints reservations a
+ * second, their ratio, and this process's CPU microseconds a reservation.
+ *
  *     cc -O2 -std=gnu11 -D_GNU_SOURCE -DH2O_USE_LIBUV=0 -Icore -I/usr/include/postgresql
  * \
  *       -o /tmp/stock_bench test/bench/stock_bench.c core/stock/[a-z]*.c

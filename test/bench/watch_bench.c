@@ -3,8 +3,9 @@
  * heads of meter.c, trace.c and log.c state. The rings are drained as they fill, outside
  * the clock.
  *
- *     cc -O2 -std=gnu11 -D_GNU_SOURCE -Icore -o /tmp/watch_bench test/bench/watch_bench.c
- * \ core/base/[a-z]*.c core/watch/[a-z]*.c -lz -lm -lpthread && /tmp/watch_bench
+ *     cc -O2 -std=gnu11 -D_GNU_SOURCE -Icore -o /tmp/watch_bench \
+ *        test/bench/watch_bench.c build/release/liborrery_{watch,base}.a \
+ *        -lz -lm -lpthread && /tmp/watch_bench
  */
 #include "base/random.h"
 #include "watch/log.h"
