@@ -9,6 +9,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
+import witness  # noqa: E402
 from collector import Collector  # noqa: E402
 from lab import Lab  # noqa: E402
 
@@ -28,6 +29,7 @@ def started_lab(collector):
     try:
         lab.up()
         yield lab
+        witness.write(lab, collector)
     finally:
         lab.command("down", check=False)
         shutil.rmtree(state, ignore_errors=True)
