@@ -156,7 +156,8 @@ static bool reply_body(lua_State *L, struct reply *reply, struct buf *body)
 				   SLICE("application/json"));
 		if (json_value_write(L, 2, body, &reply->why))
 			return true;
-		reply->why.kind = FAULT_internal; /* the handler's fault, not its caller's */
+		/* The handler's fault, not its caller's. */
+		reply->why.kind = FAULT_internal;
 		reply->why.status = 0;
 		return false;
 	case LUA_TSTRING:

@@ -38,7 +38,6 @@ static void print_logs(struct log_hub *logs)
 	while (log_hub_drain(logs, 1000, print_log, &lines))
 		;
 	if (lines.size) /* an empty buffer has no memory to point at */
-		if (lines.size)
 		fwrite(lines.at, 1, lines.size, stdout);
 	buf_finish(&lines);
 }

@@ -2,8 +2,8 @@
 /* worker_service.h -- a service on one worker: loaded script, routes, sockets, jobs,
  * consumers, port.
  *
- *     created -> listening -> running on its thread --drain--> idle or late
- *                                  \--> its loop has ended --worker_service_stop--> stopped
+ *     created -> listening -> running on its thread --drain--> idle, or late
+ *                                its loop has ended --worker_service_stop--> stopped
  */
 #ifndef HOST_WORKER_SERVICE_H
 #define HOST_WORKER_SERVICE_H

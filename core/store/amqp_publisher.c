@@ -12,9 +12,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define WRITE_CHUNK                                                                      \
-	(64 * 1024) /* bytes between looks at whether the socket takes more              \
-		     */
+/* Bytes between looks at whether the socket takes more. */
+#define WRITE_CHUNK (64 * 1024)
 #define CHANNEL 1
 #define DEPTH_CHANNEL 2
 #define ATTEMPTS_MAX 3 /* how often a message may be there when its channel is closed */

@@ -9,7 +9,8 @@ static const char source[] =
 	"  require 'native.log'\n"
 	"return {name = 'test', consumers = {{queue = 'q', bind = {'order.*'},\n"
 	"  prefetch = 4, handler = function(m)\n"
-	"    log.info('got', {queue = m.queue, key = m.routing_key, exchange = m.exchange,\n"
+	"    log.info('got', {queue = m.queue, key = m.routing_key, exchange = "
+	"m.exchange,\n"
 	"      id = m.message_id, what = m.body.what, again = m.redelivered,\n"
 	"      header = m.headers.h})\n"
 	"    if m.body.what == 'raise' then fault.raise('unavailable', 'not now') end\n"
@@ -28,8 +29,8 @@ static int settled;
 static enum amqp_verdict last_verdict;
 static int last_delay_ms;
 
-void amqp_settle(struct amqp *amqp, struct amqp_delivery *delivery, enum amqp_verdict verdict,
-		 int delay_ms)
+void amqp_settle(struct amqp *amqp, struct amqp_delivery *delivery,
+		 enum amqp_verdict verdict, int delay_ms)
 {
 	settled++;
 	last_verdict = verdict;
@@ -159,8 +160,8 @@ static void the_trace_of_the_message_goes_on(void **state)
 	struct trace_context parent;
 
 	assert_true(trace_parse(
-		SLICE("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"), SLICE(""),
-		&parent));
+		SLICE("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+		SLICE(""), &parent));
 	delivery.parent = &parent;
 	deliver(&delivery);
 	assert_contains(logged(), "\"trace_id\":\"0af7651916cd43dd8448eb211c80319c\"");

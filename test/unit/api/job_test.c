@@ -7,11 +7,13 @@ static const char source[] =
 	"local task, log = require 'native.task', require 'native.log'\n"
 	"local runs = 0\n"
 	"return {name = 'test', jobs = {\n"
-	"  {name = 'quick', every_s = 0.02, handler = function() log.info('quick') end},\n"
+	"  {name = 'quick', every_s = 0.02, handler = function() log.info('quick') "
+	"end},\n"
 	"  {name = 'slow', every_s = 3600, handler = function()\n"
 	"    runs = runs + 1 log.info('slow begins', {run = runs}) task.sleep(0.03)\n"
 	"    log.info('slow ends') end},\n"
-	"  {name = 'failing', every_s = 0.02, handler = function() error('on purpose') end},\n"
+	"  {name = 'failing', every_s = 0.02, handler = function() error('on purpose') "
+	"end},\n"
 	"}}\n";
 
 static struct rig rig;
@@ -104,8 +106,9 @@ static void a_failing_job_is_logged_once_and_tried_again_in_its_time(void **stat
 	assert_contains(buf_text(&lines), "stack traceback:");
 	buf_reset(&lines);
 	prometheus_write(&lines, rig.metrics, PROMETHEUS_text, PROMETHEUS_default);
-	assert_contains(buf_text(&lines),
-			"job_duration_seconds_count{job=\"failing\",outcome=\"internal\"}");
+	assert_contains(
+		buf_text(&lines),
+		"job_duration_seconds_count{job=\"failing\",outcome=\"internal\"}");
 	assert_contains(buf_text(&lines),
 			"job_duration_seconds_count{job=\"quick\",outcome=\"ok\"}");
 	assert_lacks(buf_text(&lines), "job=\"failing\",outcome=\"internal\"} 1\n");

@@ -74,12 +74,14 @@ static void assert_fault(const char *source, int status, const char *part)
 
 static void a_body_is_written_by_its_type(void **state)
 {
-	assert_reply("return 200, {a = {1, 2}, b = 'x'}", 200, "{\"a\":[1,2],\"b\":\"x\"}");
+	assert_reply("return 200, {a = {1, 2}, b = 'x'}", 200,
+		     "{\"a\":[1,2],\"b\":\"x\"}");
 	assert_string_equal(buf_text(&headers), "content-type: application/json\n");
 	assert_reply("return 202", 202, "");
 	assert_string_equal(buf_text(&headers), "");
 	assert_reply("return 200, 'a text'", 200, "a text");
-	assert_reply("return 200, '<a>', {['Content-Type'] = 'text/html', n = 7}", 200, "<a>");
+	assert_reply("return 200, '<a>', {['Content-Type'] = 'text/html', n = 7}", 200,
+		     "<a>");
 	assert_contains(buf_text(&headers), "Content-Type: text/html\n");
 	assert_contains(buf_text(&headers), "n: 7\n");
 	assert_lacks(buf_text(&headers), "text/plain");
@@ -98,15 +100,18 @@ static void what_is_no_answer_is_internal(void **state)
 	assert_fault("return nil, {kind = 'unheard of'}", 500, "returned nil as status");
 	assert_fault("return 200, true", 500, "returned a boolean as body");
 	assert_fault("return 200, {pcall}", 500, "\"kind\":\"internal\"");
-	assert_string_equal(buf_text(&headers), "content-type: application/problem+json\n");
+	assert_string_equal(buf_text(&headers),
+			    "content-type: application/problem+json\n");
 }
 
 static void a_returned_fault_is_a_problem(void **state)
 {
 	assert_fault("return {kind = 'missing', detail = 'no \"x\"'}", 404,
 		     "{\"type\":\"about:blank\",\"title\":\"Not found\",\"status\":404,"
-		     "\"kind\":\"missing\",\"detail\":\"no \\\"x\\\"\",\"trace_id\":\"0123\"}");
-	assert_fault("return nil, {kind = 'refused', status = 412}", 412, "\"status\":412");
+		     "\"kind\":\"missing\",\"detail\":\"no "
+		     "\\\"x\\\"\",\"trace_id\":\"0123\"}");
+	assert_fault("return nil, {kind = 'refused', status = 412}", 412,
+		     "\"status\":412");
 	assert_fault("return {kind = 'refused', status = 200}", 409, "\"status\":409");
 	assert_fault("return {kind = 'refused', status = 'x', title = 't', more = {1},"
 		     " f = pcall, [1] = 2}",
@@ -130,8 +135,8 @@ static void a_raised_one_is_the_same(void **state)
 static void production_keeps_internal_details_to_itself(void **state)
 {
 	production = true;
-	assert_fault("error({kind = 'internal', detail = 'secret', more = 'secret'})", 500,
-		     "\"detail\":\"internal error\"");
+	assert_fault("error({kind = 'internal', detail = 'secret', more = 'secret'})",
+		     500, "\"detail\":\"internal error\"");
 	assert_lacks(buf_text(&body), "secret");
 	assert_string_equal(reply.why.detail, "secret");
 	assert_fault("return {kind = 'missing', detail = 'told'}", 404, "told");

@@ -77,7 +77,8 @@ static void what_is_wrong_is_named(void **state)
 		{ "return {name = 's', routes = {1}}", "route 1 is no table" },
 		{ "return {name = 's', routes = {{method = 'GET', path = '/'}}}",
 		  "/: 'handler' must be a function, not nil" },
-		{ "return {name = 's', routes = {{method = 'GET', path = 'x', handler = pcall}}}",
+		{ "return {name = 's', routes = {{method = 'GET', path = 'x', handler = "
+		  "pcall}}}",
 		  "route x: " },
 		{ "local r = {method = 'GET', path = '/', handler = pcall} "
 		  "return {name = 's', routes = {r, r}}",
@@ -92,7 +93,8 @@ static void what_is_wrong_is_named(void **state)
 		{ "return {name = 's', consumers = {{queue = 'q', bind = {{}}, "
 		  "handler = pcall}}}",
 		  "string expected" },
-		{ "return {name = 's', consumers = {{queue = 'q', bind = {}, prefetch = 0, "
+		{ "return {name = 's', consumers = {{queue = 'q', bind = {}, prefetch = "
+		  "0, "
 		  "handler = pcall}}}",
 		  "'prefetch' must be from 1 to 1000" },
 		{ "return {name = 's', sockets = {{path = '/ws', open = 1}}}",

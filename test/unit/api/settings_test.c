@@ -39,7 +39,8 @@ static bool read_source(const char *source, const char *service, struct fault *w
 
 	check(fd >= 0 && write(fd, source, strlen(source)) == (ssize_t)strlen(source));
 	close(fd);
-	read = settings_read_file(settings, path, "/nowhere/lib", slice_text(service), why);
+	read = settings_read_file(settings, path, "/nowhere/lib", slice_text(service),
+				  why);
 	unlink(path);
 	return read;
 }
@@ -78,11 +79,12 @@ static void scripts_see_values_as_they_are(void **state)
 	settings_set_text(settings, SLICE("text"), SLICE("say \"x\"\n"));
 	settings_set_json(settings, SLICE("number"), SLICE("8001"));
 	settings_set_json(settings, SLICE("table"), SLICE("{\"users\":\"http://u\"}"));
-	assert_run(&rig,
-		   "local conf = require 'native.conf' "
-		   "return conf.get('text'), conf.get('number'), conf.get('table').users, "
-		   "conf.get('none')",
-		   "say \"x\"\n 8001 http://u nil");
+	assert_run(
+		&rig,
+		"local conf = require 'native.conf' "
+		"return conf.get('text'), conf.get('number'), conf.get('table').users, "
+		"conf.get('none')",
+		"say \"x\"\n 8001 http://u nil");
 }
 
 static void a_services_table_lies_over_the_defaults(void **state)
@@ -111,7 +113,8 @@ static void a_file_that_is_no_configuration_is_refused(void **state)
 		{ "return {services = {}, defaults = 1}", "'defaults' must be a table" },
 		{ "return {services = {orders = 'x'}}", "'services' must be a table" },
 		{ "return {services = {}, defaults = {1}}", "has a key that is no name" },
-		{ "return {services = {}, defaults = {a = {}, f = print}}", "unknown global" },
+		{ "return {services = {}, defaults = {a = {}, f = print}}",
+		  "unknown global" },
 		{ "return {services = {}, defaults = {a = {1, 2}, f = pcall}}",
 		  "'defaults.f': " },
 		{ "return {", ":1: unexpected symbol near" },

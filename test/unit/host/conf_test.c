@@ -183,7 +183,8 @@ static void the_root_is_where_one_says_or_above(void **state)
 
 static void what_is_unknown_or_out_of_range_is_refused(void **state)
 {
-	assert_refused(load("hello", "--prot", "1", NULL), "command line: unknown setting 'prot'");
+	assert_refused(load("hello", "--prot", "1", NULL),
+		       "command line: unknown setting 'prot'");
 	assert_refused(load("hello", "extra", NULL), "unexpected argument 'extra'");
 	assert_refused(load("hello", "--port", NULL), "--port needs a value");
 	assert_refused(load("hello", "--port", "65536", NULL),
@@ -193,7 +194,8 @@ static void what_is_unknown_or_out_of_range_is_refused(void **state)
 	assert_refused(load("hello", "--workers", "99999999999999999999", NULL),
 		       "must be a whole number");
 	assert_refused(load("hello", "--mode", "prod", NULL), "mode cannot be 'prod'");
-	assert_refused(load("hello", "--log_level=loud", NULL), "log_level cannot be 'loud'");
+	assert_refused(load("hello", "--log_level=loud", NULL),
+		       "log_level cannot be 'loud'");
 	setenv("ORRERY_GRACE_MS", "soon", 1);
 	assert_refused(load("hello", NULL), "ORRERY_GRACE_MS: grace_ms must be");
 }
@@ -221,7 +223,8 @@ static void the_labs_file_is_checked(void **state)
 	assert_refused(load("shop/orders", NULL), "port must be a whole number");
 	make_file(root, "conf/shop.lua", "return {services = {orders = {options = 1}}}");
 	assert_refused(load("shop/orders", NULL), "'options' must be a table of names");
-	make_file(root, "conf/shop.lua", "return {services = {orders = {upstreams = {'a'}}}}");
+	make_file(root, "conf/shop.lua",
+		  "return {services = {orders = {upstreams = {'a'}}}}");
 	assert_refused(load("shop/orders", NULL), "'upstreams' must be a table of names");
 	make_file(root, "conf/shop.lua", "return");
 	assert_refused(load("shop/orders", NULL), "must return a table");
@@ -236,8 +239,9 @@ static void upstreams_of_the_environment_come_last(void **state)
 	setenv("ORRERY_UPSTREAM_USERS", "http://environment", 1);
 	setenv("ORRERY_UPSTREAM_MORE", "http://more", 1);
 	assert_true(load("shop/orders", NULL));
-	assert_shown("upstreams", "{\"stock\":\"http://stock\",\"users\":\"http://file\","
-				  "\"users\":\"http://environment\",\"more\":\"http://more\"}");
+	assert_shown("upstreams",
+		     "{\"stock\":\"http://stock\",\"users\":\"http://file\","
+		     "\"users\":\"http://environment\",\"more\":\"http://more\"}");
 	assert_shown("options", "{\"a\":1}");
 	assert_true(load("hello", NULL));
 	assert_shown("upstreams",

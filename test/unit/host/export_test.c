@@ -473,8 +473,7 @@ static void a_full_queue_drops_and_counts_while_nothing_gets_through(void **stat
 	process_free(process);
 }
 
-static void
-everything_gets_through_in_full_batches_when_the_collector_is(void **state)
+static void everything_gets_through_in_full_batches_when_the_collector_is(void **state)
 {
 	struct process *process = process_start(TAKES, only_traces);
 

@@ -30,7 +30,8 @@ const char *__lsan_default_suppressions(void)
 }
 
 static const char service_source[] =
-	"local task, conf, ws = require 'native.task', require 'native.conf', require 'native.ws'\n"
+	"local task, conf, ws = require 'native.task', require 'native.conf', require "
+	"'native.ws'\n"
 	"local job = require 'native.job'\n"
 	"local password, metrics = require 'native.password', require 'native.metrics'\n"
 	"local swept = metrics.counter('swept_total', 'Runs of the job.')\n"
@@ -44,8 +45,10 @@ static const char service_source[] =
 	"  get('/hash', function() return 200, password.hash('x') end),\n"
 	"  get('/shout', function() for i = 1, 100 do ws.broadcast('all', 'x') end\n"
 	"    job.wake('sweep') return 200 end),\n"
-	"}, jobs = {{name = 'sweep', every_s = 3600, handler = function() swept:inc() end}},\n"
-	"  sockets = {{path = '/ws', accept = function() return {channels = {'all'}} end}}}\n";
+	"}, jobs = {{name = 'sweep', every_s = 3600, handler = function() swept:inc() "
+	"end}},\n"
+	"  sockets = {{path = '/ws', accept = function() return {channels = {'all'}} "
+	"end}}}\n";
 
 struct process {
 	pid_t id;
@@ -83,7 +86,8 @@ static void start(const char *option, ...)
 	assert_true(size > 0);
 	self[size] = 0;
 	va_start(list, option);
-	for (const char *each = option; each && count < 15; each = va_arg(list, const char *))
+	for (const char *each = option; each && count < 15;
+	     each = va_arg(list, const char *))
 		args[count++] = (char *)(size_t)each;
 	va_end(list);
 	assert_int_equal(pipe(ends), 0);
@@ -181,8 +185,9 @@ static int ask(const char *path)
 	struct timeval patience = { PATIENCE_MS / 1000, 0 };
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
 	char request[256];
-	int size = snprintf(request, sizeof(request),
-			    "GET %s HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", path);
+	int size =
+		snprintf(request, sizeof(request),
+			 "GET %s HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", path);
 
 	check(connect(fd, (struct sockaddr *)&at, sizeof(at)) == 0);
 	check(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) == 0);

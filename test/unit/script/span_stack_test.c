@@ -52,10 +52,12 @@ static void the_innermost_is_current(void **state)
 	assert_null(span_stack_top(&stack));
 	assert_int_equal(span_stack_begin(&stack, tracer, SLICE("a"), NULL), 1);
 	first = span_stack_top(&stack);
-	assert_int_equal(span_stack_begin(&stack, tracer, SLICE("b"), span_context(first)), 2);
+	assert_int_equal(
+		span_stack_begin(&stack, tracer, SLICE("b"), span_context(first)), 2);
 	second = span_stack_top(&stack);
 	assert_ptr_equal(span_stack_context(&stack, &outer), span_context(second));
-	assert_memory_equal(span_context(second)->trace_id, span_context(first)->trace_id, 16);
+	assert_memory_equal(span_context(second)->trace_id, span_context(first)->trace_id,
+			    16);
 	span_stack_end(&stack, 2, NULL);
 	assert_ptr_equal(span_stack_top(&stack), first);
 }
@@ -96,7 +98,8 @@ static void ending_one_ends_those_inside_it(void **state)
 static void the_stack_has_a_bound(void **state)
 {
 	for (int depth = 1; depth <= SPAN_STACK_MAX; depth++)
-		assert_int_equal(span_stack_begin(&stack, tracer, SLICE("x"), NULL), depth);
+		assert_int_equal(span_stack_begin(&stack, tracer, SLICE("x"), NULL),
+				 depth);
 	assert_int_equal(span_stack_begin(&stack, tracer, SLICE("x"), NULL), 0);
 	assert_int_equal(span_stack_adopt(&stack, PARENT, SLICE("")), 0);
 	assert_int_equal(stack.depth, SPAN_STACK_MAX);
