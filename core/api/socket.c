@@ -23,8 +23,8 @@
 #include <stdlib.h>
 
 #define PING_MS 30000
-#define QUEUE_FACTOR                                                                     \
-	16 /* what a slow reader may leave, in messages of the largest size */
+/* What a slow reader may leave, in messages of the largest size. */
+#define QUEUE_FACTOR 16
 
 struct socket_server {
 	struct socket_server_config config;

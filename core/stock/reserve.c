@@ -15,9 +15,8 @@
 
 #include <stdlib.h>
 
-#define MARKS                                                                            \
-	1024 /* of names in use, by hash: a false match only makes a request wait        \
-	      */
+/* Of names in use, by hash: a false match only makes a request wait. */
+#define MARKS 1024
 #define UNUSED_MAX 256 /* requests whose memory is kept for others */
 #define SCAN_MAX 4 /* batches' worth of waiting requests looked at to fill one */
 

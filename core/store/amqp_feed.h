@@ -13,8 +13,8 @@
 
 #include "store/amqp_consumer.h"
 
-#define AMQP_FEED_RETRY_MS                                                               \
-	1000 /* before a channel that the broker closed is opened again */
+/* Before a channel that the broker closed is opened again. */
+#define AMQP_FEED_RETRY_MS 1000
 
 struct amqp_feed {
 	struct amqp_note
