@@ -20,8 +20,8 @@ const char vm_fault_key[] = "fault";
 /* What scripts may use of the thread's stack by having C call Lua call C. */
 #define STACK_MAX (1u << 20)
 
-/* How often a VM is collected because memory was wanted and not there. */
-#define FORCE_MS 100
+/* A VM that stays above its soft limit spends one part in so many on full collections. */
+#define FORCE_SHARE 10
 
 struct vm {
 	lua_State *main;
@@ -330,33 +330,32 @@ static int collect(lua_State *L)
 /* Protected: a finalizer that fails raises here. */
 static void collect_all(struct vm *vm)
 {
+	struct mono began = clock_mono(), ended;
+
 	if (vm_call(vm, collect, NULL, NULL) != 0)
 		lua_pop(vm->main, 1);
 	vm->collected = vm->used;
 	vm->refused = false;
+	ended = clock_mono();
+	vm->force_again.ns = ended.ns + (ended.ns - began.ns) * FORCE_SHARE;
 }
 
-/* Whether enough time has passed since the last collection for want of memory: live data
- * may be what fills the VM, and then collecting is no help. */
-static bool may_force(struct vm *vm)
+/* Whether enough time has passed since the last full collection: live data may be what
+ * fills the VM, and then collecting is no help. */
+static bool may_force(const struct vm *vm)
 {
-	struct mono now = clock_mono();
-
-	if (now.ns < vm->force_again.ns)
-		return false;
-	vm->force_again = mono_after_ms(now, FORCE_MS);
-	return true;
+	return clock_mono().ns >= vm->force_again.ns;
 }
 
-/* Above the soft limit, once it is worth it; and when a script was refused, for garbage
- * may be what was in its way: the collector's own pace can lie beyond the limit. */
+/* Above the soft limit, or when a script was refused: garbage may be what is in the way,
+ * for the collector's own pace can lie beyond the limit. */
 void vm_collect(struct vm *vm)
 {
 	size_t step = vm->hard_max / COLLECT_STEP_DIVISOR;
 
-	if (vm->used > vm->soft_max && vm->used >= vm->collected + step)
-		collect_all(vm);
-	else if (__builtin_expect(vm->refused, 0) && may_force(vm))
+	if (__builtin_expect(vm->used <= vm->soft_max && !vm->refused, 1))
+		return;
+	if (vm->used >= vm->collected + step || may_force(vm))
 		collect_all(vm);
 }
 
