@@ -19,6 +19,9 @@
 #include <lauxlib.h>
 #include <stdlib.h>
 
+/* Memory for answers that is kept; a larger one is freed when it was sent. */
+#define BODY_KEPT (256u << 10)
+
 struct handler {
 	struct handler_config config;
 	const struct observer *observer;
@@ -169,14 +172,16 @@ static void on_task_done(void *context, lua_State *L, const struct fault *why)
 
 	reply_read(L, why, request_record_trace_id(&serving->record, id),
 		   handler->config.production, &reply, &handler->body);
-	if (!request) {
-		conclude_left(serving, &reply.why, traceback);
-		return;
-	}
 	serving->request = NULL;
-	http_respond(request, reply.status, reply.headers, reply.header_count,
-		     buf_slice(&handler->body));
-	conclude(serving, reply.status, &reply.why, traceback);
+	if (request) {
+		http_respond(request, reply.status, reply.headers, reply.header_count,
+			     buf_slice(&handler->body));
+		conclude(serving, reply.status, &reply.why, traceback);
+	} else {
+		conclude_left(serving, &reply.why, traceback);
+	}
+	if (__builtin_expect(handler->body.capacity > BODY_KEPT, 0))
+		buf_finish(&handler->body);
 }
 
 /* With a task under way its end concludes. */
@@ -221,7 +226,8 @@ static void refuse_slow(struct serving *serving, enum router_outcome outcome)
 				 serving->match->allow);
 		answer_fault(serving, &why, &allow, 1);
 	} else {
-		fault_set_status(&why, FAULT_limit, 503, "too many requests in flight");
+		fault_set_status(&why, FAULT_limit, 503,
+				 "there is no room for another request");
 		answer_fault(serving, &why, &retry, 1);
 	}
 }

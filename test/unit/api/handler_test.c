@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "service_rig.h"
 
+#include <lua.h>
+
 #define GET(path) "GET " path " HTTP/1.1\r\nHost: shop:8001\r\n\r\n"
 #define POST(path, type, body)                                                           \
 	"POST " path " HTTP/1.1\r\nHost: a\r\nContent-Type: " type                       \
@@ -227,6 +229,20 @@ static void more_tasks_than_allowed_are_refused(void **state)
 		close(held[i]);
 }
 
+static void a_machine_without_memory_refuses_until_it_has_some(void **state)
+{
+	lua_State *L = vm_main(rig.rig.vm);
+
+	for (int i = 0; i < 10; i++)
+		lua_newuserdata(L, 1 << 20);
+	assert_ask(&rig, GET("/"), "HTTP/1.1 503 ");
+	assert_contains(buf_text(&rig.text), "no room");
+	lua_settop(L, 0);
+	for (int tries = 0; tries < 100 && !vm_has_room(rig.rig.vm); tries++)
+		loop_turn(rig.rig.loop, 10);
+	assert_ask(&rig, GET("/"), "HTTP/1.1 200 ");
+}
+
 /* --- clients that leave ----------------------------------------------------------- */
 
 static void leave(const char *request)
@@ -399,6 +415,7 @@ int main(void)
 		CLAIM(a_script_that_takes_too_much_fails_alone),
 		CLAIM(what_has_no_route_never_reaches_lua),
 		CLAIM(more_tasks_than_allowed_are_refused),
+		CLAIM(a_machine_without_memory_refuses_until_it_has_some),
 		CLAIM(a_client_that_leaves_does_not_stop_its_task),
 		CLAIM(what_fails_after_its_client_left_is_still_told),
 		CLAIM(requests_still_open_at_the_end_are_told),
