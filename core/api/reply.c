@@ -2,10 +2,11 @@
 #include "api/reply.h"
 
 #include "api/json_value.h"
-#include "base/json.h"
+#include "base/problem.h"
 #include "script/vm.h"
 
 #include <lauxlib.h>
+#include <stdio.h>
 
 static void add_header(struct reply *reply, struct slice name, struct slice value)
 {
@@ -84,24 +85,12 @@ static void write_problem(lua_State *L, int index, struct slice trace_id, bool p
 			  struct reply *reply, struct buf *body)
 {
 	struct json json = json_to(body);
-	const struct fault *why = &reply->why;
-	bool hide = production && why->kind == FAULT_internal;
+	struct fault shown = reply->why;
+	bool hide = production && shown.kind == FAULT_internal;
 
-	json_open_object(&json);
-	json_key(&json, SLICE("type"));
-	json_string(&json, SLICE("about:blank"));
-	json_key(&json, SLICE("title"));
-	json_string(&json, slice_text(fault_title(why->kind)));
-	json_key(&json, SLICE("status"));
-	json_integer(&json, reply->status);
-	json_key(&json, SLICE("kind"));
-	json_string(&json, slice_text(fault_name(why->kind)));
-	json_key(&json, SLICE("detail"));
-	json_string(&json, hide ? SLICE("internal error") : slice_text(why->detail));
-	if (trace_id.size) {
-		json_key(&json, SLICE("trace_id"));
-		json_string(&json, trace_id);
-	}
+	if (hide)
+		snprintf(shown.detail, sizeof(shown.detail), "internal error");
+	problem_open(&json, &shown, trace_id);
 	if (index && !hide)
 		write_extensions(L, index, &json);
 	json_close_object(&json);

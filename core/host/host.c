@@ -60,7 +60,7 @@ static void log_warnings(struct host *host)
 			   SLICE_PRINT(host->otel.warnings[i]));
 }
 
-static bool make_shared(struct host *host, struct fault *why)
+static void make_shared(struct host *host)
 {
 	enum log_severity least = LOG_info;
 
@@ -72,7 +72,6 @@ static bool make_shared(struct host *host, struct fault *why)
 	host->log = log_create(host->logs, LOG_RING_BYTES);
 	host->helper = helper_create(HELPER_THREADS, HELPER_QUEUE_MAX);
 	log_warnings(host);
-	return true;
 }
 
 static struct observer make_observer(struct host *host)
@@ -255,10 +254,10 @@ static void announce(struct host *host)
 
 static bool start(struct host *host, struct fault *why)
 {
-	return make_shared(host, why) && make_amqp(host, why) &&
-	       wire_workers(host, why) && load_service(host, why) &&
-	       listen_all(host, why) && start_export(host, why) &&
-	       start_consumers(host, why);
+	make_shared(host);
+	return make_amqp(host, why) && wire_workers(host, why) &&
+	       load_service(host, why) && listen_all(host, why) &&
+	       start_export(host, why) && start_consumers(host, why);
 }
 
 static void wait_for_end(struct host *host, const sigset_t *signals)

@@ -4,7 +4,7 @@
  * h2o answers some requests before any handler sees them (a body that is too large, an
  * expectation it does not know). Those answers pass an output filter like all others:
  * there the text is replaced. */
-#include "base/json.h"
+#include "base/problem.h"
 #include "http/server_inside.h"
 
 #include <h2o.h>
@@ -23,21 +23,7 @@ void server_problem_write(struct buf *out, const struct fault *why, struct slice
 {
 	struct json json = json_to(out);
 
-	json_open_object(&json);
-	json_key(&json, SLICE("type"));
-	json_string(&json, SLICE("about:blank"));
-	json_key(&json, SLICE("title"));
-	json_string(&json, slice_text(fault_title(why->kind)));
-	json_key(&json, SLICE("status"));
-	json_integer(&json, fault_status(why));
-	json_key(&json, SLICE("kind"));
-	json_string(&json, slice_text(fault_name(why->kind)));
-	json_key(&json, SLICE("detail"));
-	json_string(&json, slice_text(why->detail));
-	if (trace_id.size) {
-		json_key(&json, SLICE("trace_id"));
-		json_string(&json, trace_id);
-	}
+	problem_open(&json, why, trace_id);
 	json_close_object(&json);
 }
 

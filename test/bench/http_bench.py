@@ -52,13 +52,13 @@ def private_dirty_kb(pid):
     return int(re.search(r"Private_Dirty:\s+(\d+)", rollup).group(1))
 
 
-def wait_for(port):
+def wait_for(port, process):
     end = time.monotonic() + 15
     while True:
         try:
             return urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=2).read()
         except OSError:
-            if time.monotonic() > end:
+            if process.poll() is not None or time.monotonic() > end:
                 raise
             time.sleep(0.02)
 
@@ -68,7 +68,7 @@ class Contender:
         self.name, self.port, self.samples, self.requests = name, port, [], 0
         self.process = subprocess.Popen(["taskset", "-c", "0", *map(str, command)], stdout=log, stderr=log,
                                         env={**os.environ, **env})
-        self.body = wait_for(port)
+        self.body = wait_for(port, self.process)
 
     def round(self, seconds):
         before = cpu_seconds(self.process.pid)
