@@ -327,15 +327,15 @@ static void a_random_walk_keeps_the_invariants(void **state)
 		for (int i = 0; i < WALKERS; i++) {
 			struct walker *walker = &walkers[i];
 
-			if (walker->busy && walker->answer.times == 1 && walker->begins &&
-			    walker->answer.ok)
-				pg_tx_rollback(walker->answer.tx, NULL, NULL);
-			if (walker->busy && walker->answer.times == 1)
+			if (walker->busy && walker->answer.times == 1) {
 				walker->busy = false;
-			else if (!walker->busy && walker->tx)
+				if (walker->begins && walker->answer.ok)
+					walker->tx = walker->answer.tx;
+			}
+			if (!walker->busy && walker->tx) {
 				pg_tx_rollback(walker->tx, NULL, NULL);
-			if (!walker->busy)
 				walker->tx = NULL;
+			}
 			left += walker->busy;
 		}
 	} while (left > 0 && clock_mono().ns < until.ns);
