@@ -8,7 +8,8 @@
 --   return s
 --
 -- A handler sees a request only after its credentials and its input were checked. It
--- returns status, body[, headers], or a fault, or nil, why.
+-- returns status, body[, headers], or a fault, or nil, why. It has until the service's
+-- task_timeout_ms, or the caller's x-envoy-expected-rq-timeout-ms where that is less.
 local fault = require "fault"
 local jwt = require "jwt"
 local shape = require "shape"
@@ -36,7 +37,7 @@ local app = {}
 
 ---@class service
 local service = {}
-service.__index = service
+local of_service = { __index = service, __metatable = false }
 
 -- Who is asking: nothing to say, or why not.
 local function check_user(req, auth)
@@ -116,6 +117,9 @@ local function add_route(self, method, path, options, fn)
   table.insert(self.routes, {
     method = method,
     path = path,
+    auth = auth, once_by = options.once_by, -- these and the shapes: for descriptions
+    shapes = { path = options.path, query = options.query, body = options.body },
+    author = fn, -- whose place in the source the host names
     handler = function(req)
       local why = auth and check_user(req, auth) or check_input(req, options)
       if why then
@@ -137,7 +141,7 @@ for _, method in ipairs { "GET", "POST", "PUT", "PATCH", "DELETE" } do
 end
 
 local job = {}
-job.__index = job
+local of_job = { __index = job, __metatable = false }
 
 --- Has the job run soon, instead of when its time comes. Calls add up to one run.
 function job:wake()
@@ -150,7 +154,7 @@ end
 ---@param fn function
 ---@return table job
 function service:every(name, seconds, fn)
-  local entry = setmetatable({ name = name, every_s = seconds, handler = fn }, job)
+  local entry = setmetatable({ name = name, every_s = seconds, handler = fn }, of_job)
   table.insert(self.jobs, entry)
   return entry
 end
@@ -184,7 +188,7 @@ function app.service(name, options)
   return setmetatable({
     name = name, auth = options and options.auth or false,
     routes = {}, jobs = {}, consumers = {}, sockets = {},
-  }, service)
+  }, of_service)
 end
 
 return app

@@ -11,7 +11,7 @@ db.null = native.null
 
 ---@class tx
 local tx = {}
-tx.__index = tx
+local of_tx = { __index = tx, __metatable = false }
 
 --- Rows as an array of tables, with `affected`; or nil, why.
 ---@type fun(sql: string, ...: any): table?, fault?
@@ -58,7 +58,7 @@ end
 ---@return fault? why
 function db.tx(fn)
   local handle = db.begin()
-  local ok, result, why = pcall(fn, setmetatable({ native = handle }, tx))
+  local ok, result, why = pcall(fn, setmetatable({ native = handle }, of_tx))
   if not ok then
     pcall(handle.rollback, handle) -- the first failure is the one to tell
     error(result, 0)

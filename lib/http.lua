@@ -3,6 +3,11 @@
 -- `nil, why` means that no usable answer came: unavailable and timeout promise that
 -- nothing was written; uncertain says that something may have been. An answer is an
 -- answer, whatever its status: look at `ok`, turn the rest with `http.why`.
+--
+-- A call waits for timeout_s, and never longer than the request that it is made for has
+-- left. It says so in the header x-envoy-expected-rq-timeout-ms, and a service of the lab
+-- that gets it works no longer than that; a header of your own by this name is sent as it
+-- is.
 local conf = require "conf"
 local fault = require "fault"
 local json = require "json"

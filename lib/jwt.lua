@@ -34,10 +34,9 @@ function jwt.secret()
   return secret
 end
 
-local challenge = { ["WWW-Authenticate"] = "Bearer" }
-
 local function denied(detail)
-  return nil, fault.new("denied", detail, { headers = challenge })
+  local headers = { ["WWW-Authenticate"] = "Bearer" } -- the caller's own
+  return nil, fault.new("denied", detail, { headers = headers })
 end
 
 --- A token for the claims; issuer, audience and times are added.

@@ -3,8 +3,7 @@
 --
 --   local line = shape.object { sku = shape.text(1, 32), count = shape.integer(1, 99) }
 --   local value, errors = shape.check(line, body)
-local json = require "json"
-local text = require "text"
+local describe, json, text = require "describe", require "json", require "text"
 
 local shape = {}
 
@@ -12,13 +11,12 @@ local shape = {}
 ---@field check fun(value: any, field: string, found: table): any
 ---@field optional? boolean
 ---@field default? any
-
-local errors_max = 50
+---@field expected? string in words; these and fields, item, inner are for descriptions
 
 local function reject(found, field, message)
-  local errors = found.errors
-  if #errors < errors_max then
-    errors[#errors + 1] = { field = field == "" and "body" or field, message = message }
+  if #found.errors < 50 then
+    field = field == "" and "body" or field
+    table.insert(found.errors, { field = field, message = message })
   end
 end
 
@@ -26,6 +24,7 @@ end
 -- booleans may come as text, as they do in a query or a path.
 local function leaf(expected, accept)
   return {
+    expected = expected,
     check = function(value, field, found)
       local accepted = accept(value, found.as_text)
       if accepted == nil then
@@ -45,13 +44,9 @@ end
 function shape.text(min, max, pattern, words)
   words = words or ("text of %d to %d characters"):format(min, max)
   return leaf(words, function(value)
-    if type(value) ~= "string" or not text.is_clean(value) then
-      return nil
-    end
-    local length = text.length(value)
-    if length >= min and length <= max and (not pattern or value:find(pattern)) then
-      return value
-    end
+    local length = type(value) == "string" and text.is_clean(value) and text.length(value)
+    local fits = length and length >= min and length <= max
+    return fits and (not pattern or value:find(pattern)) and value or nil
   end)
 end
 
@@ -59,9 +54,7 @@ local function number(value, as_text)
   if as_text and type(value) == "string" and value:find("^-?%d[%d.]*$") then
     value = tonumber(value)
   end
-  if type(value) == "number" and math.abs(value) < math.huge then
-    return value
-  end
+  return type(value) == "number" and math.abs(value) < math.huge and value or nil
 end
 
 --- A whole number in a range.
@@ -113,12 +106,15 @@ end
 --- Anything, even nothing.
 shape.any = { optional = true, check = function(value) return value end }
 
---- Like the given shape, or absent.
+--- Like the given shape, or absent. The default is no table: all requests would share it.
 ---@param inner shape
 ---@param default? any
 ---@return shape
 function shape.optional(inner, default)
-  return { check = inner.check, optional = true, default = default }
+  if type(default) == "table" then
+    error("a default must not be a table", 2)
+  end
+  return { check = inner.check, optional = true, default = default, inner = inner }
 end
 
 local function member(inner, value, field, found)
@@ -138,6 +134,7 @@ end
 function shape.list(item, min, max)
   local expected = ("has to be a list of %d to %d items"):format(min, max)
   return {
+    item = item, min = min, max = max,
     check = function(value, field, found)
       if not json.is_array(value) or #value < min or #value > max then
         return reject(found, field, expected)
@@ -162,12 +159,12 @@ function shape.object(fields, unknown)
   end
   table.sort(names)
   return {
+    names = names, fields = fields, open = unknown == "drop",
     check = function(value, field, found)
       if type(value) ~= "table" or json.is_array(value) then
         return reject(found, field, "has to be an object")
       end
-      local prefix = field == "" and "" or field .. "."
-      local object = {}
+      local object, prefix = {}, field == "" and "" or field .. "."
       for _, name in ipairs(names) do
         object[name] = member(fields[name], value[name], prefix .. name, found)
       end
@@ -190,10 +187,12 @@ end
 function shape.check(expected, value, as_text)
   local found = { errors = {}, as_text = as_text or false }
   local checked = member(expected, value, "", found)
-  if #found.errors > 0 then
-    return nil, found.errors
-  end
+  if #found.errors > 0 then return nil, found.errors end
   return checked
 end
+
+--- What a shape takes, in one line: {note?: text 0..80, sku: text 1..32}.
+---@type fun(described: shape): string
+shape.describe = describe.shape
 
 return shape

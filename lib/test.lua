@@ -9,15 +9,31 @@
 --   return test.suite()
 --
 -- `orrery test FILE` runs every case as a task, so waits work. What `replace` changed is
--- put back after each case.
+-- put back before the next case. What a case has made the host record can be looked at:
+--
+--   local before = test.value("orders_received_total", { "held" })
+--   test.call(orders, "POST /api/v1/orders", { user = demo, body = order })
+--   test.equal(test.value("orders_received_total", { "held" }), before + 1)
+--   test.equal(test.span("orders.insert").attributes.lines, 1)
+--   test.equal(test.logs(), {})
+local call = require "test_call"
 local fault = require "fault"
 local json = require "json"
 local jwt = require "jwt"
+local native = require "native.test"
 
 local test = {}
 
 local cases, replaced = {}, {}
 local secret = "a secret for tests, and for nothing else"
+
+-- What the case before has replaced. Not after it, so that errors keep their traceback.
+local function put_back()
+  while #replaced > 0 do
+    local change = table.remove(replaced)
+    native.patch(change.target, change.name, change.old)
+  end
+end
 
 --- Registers a case. The name is a claim in plain words.
 ---@param name string
@@ -26,14 +42,8 @@ function test.case(name, fn)
   table.insert(cases, {
     name = name,
     fn = function()
-      local ok, why = pcall(fn)
-      while #replaced > 0 do
-        local change = table.remove(replaced)
-        change.target[change.name] = change.old
-      end
-      if not ok then
-        error(why, 0)
-      end
+      put_back()
+      return fn()
     end,
   })
 end
@@ -49,7 +59,7 @@ end
 ---@param name string "oms/orders"
 ---@return service
 function test.service(name)
-  require("native.test").folder(name)
+  native.folder(name)
   return require "service"
 end
 
@@ -59,7 +69,7 @@ end
 ---@param value any
 function test.replace(target, name, value)
   table.insert(replaced, { target = target, name = name, old = target[name] })
-  target[name] = value
+  native.patch(target, name, value)
 end
 
 local function same(a, b)
@@ -124,46 +134,34 @@ function test.fails(fn, kind)
   return why
 end
 
-local function segments(path)
-  local list = {}
-  for segment in path:gmatch("[^/]+") do
-    list[#list + 1] = segment
-  end
-  return list
-end
+--- The spans that have ended in this case, in that order; a child ends before its parent.
+---@type fun(): {name: string, kind: string, trace_id: string, span_id: string,
+---  parent_span_id?: string, failed: boolean, error_type?: string, attributes: table}[]
+test.spans = native.spans
 
-local function match(template, path)
-  local want, have, found = segments(template), segments(path), {}
-  if #want ~= #have then
-    return nil
-  end
-  for i, segment in ipairs(want) do
-    if segment:sub(1, 1) == ":" then
-      found[segment:sub(2)] = have[i]
-    elseif segment ~= have[i] then
-      return nil
+--- The first span of that name that has ended in this case; fails when there is none.
+---@param name string
+---@return table
+function test.span(name)
+  local others = {}
+  for _, span in ipairs(native.spans()) do
+    if span.name == name then
+      return span
     end
+    others[#others + 1] = span.name
   end
-  return found
+  error(("no span %q has ended, only: %s"):format(name, table.concat(others, ", ")), 2)
 end
 
--- The value as it would be after a trip over the wire.
-local function wire(value)
-  return value ~= nil and json.decode(json.encode(value)) or nil
-end
+--- What was logged in this case, of every severity ("debug", "info", "warn", "error").
+---@type fun(): {severity: string, message: string, attributes: table, trace_id?: string,
+---  span_id?: string}[]
+test.logs = native.logs
 
--- Runs the handler the way the host does: what it returns or raises becomes an answer.
-local function answer(route, req)
-  local ok, status, body, headers = pcall(route.handler, req)
-  if not ok and not fault.is(status) then
-    error(status, 0)
-  elseif not ok or fault.is(status) then
-    status, body, headers = fault.problem(status)
-  elseif status == nil and fault.is(body) then
-    status, body, headers = fault.problem(body)
-  end
-  return { status = status, body = wire(body), headers = headers or {} }
-end
+--- The value of a series, with its label values in the order of their declaration; of a
+--- histogram the count. nil: there is no such series yet.
+---@type fun(name: string, labels?: string[]): number?
+test.value = native.value
 
 --- Calls a route. `user` holds the claims of a bearer token that is made and sent.
 ---@param service service
@@ -171,27 +169,16 @@ end
 ---@param options? {body: any, headers: table, query: table, user: table}
 ---@return {status: integer, body: any, headers: table}
 function test.call(service, line, options)
-  options = options or {}
-  local method, path = line:match("^(%u+) (/.*)$")
-  for _, route in ipairs(service.routes) do
-    local found = route.method == method and match(route.path, path)
-    if found then
-      local headers = {}
-      for name, value in pairs(options.headers or {}) do
-        headers[name:lower()] = value
-      end
-      test.replace(jwt, "secret", function() return secret end)
-      if options.user then
-        headers.authorization = "Bearer " .. jwt.sign(options.user, 60)
-      end
-      local body = wire(options.body)
-      return answer(route, {
-        method = method, path = found, query = options.query or {}, headers = headers,
-        body = body, raw = body and json.encode(body) or "", route = route.path,
-      })
-    end
+  local headers = {}
+  for name, value in pairs(options and options.headers or {}) do
+    headers[name:lower()] = value
   end
-  error("no route for " .. line, 2)
+  test.replace(jwt, "secret", function() return secret end)
+  if options and options.user then
+    headers.authorization = "Bearer " .. jwt.sign(options.user, 60)
+  end
+  local answer = call(service, line, headers, options or {})
+  return answer or error("no route for " .. line, 2)
 end
 
 return test

@@ -108,14 +108,14 @@ migrate() {
 	) || die "the schema could not be brought up to date (all of it: $state/log/migrate.log)"
 }
 
-# What a service was started from: the program, the libraries, its settings and its own folder.
+# What a service was started from: the program and its settings. Its scripts it loads anew by itself.
 services_converge() {
 	local name code
 	code=$(sha256sum <"$binary")
 	for name in "${services[@]}"; do
 		{
 			echo "$code"
-			cd "$checkout" && find lib "scripts/oms/$name" conf/oms.lua -type f \
+			cd "$checkout" && find conf/oms.lua -type f \
 				-exec sha256sum {} + 2>/dev/null | sort
 		} | place "$state/service/$name/code" 644
 		converge "$name" "$state/service/$name/code" &

@@ -36,6 +36,7 @@ struct api {
 	struct loop *loop;
 	struct vm *vm;
 	struct metrics *metrics;
+	unsigned edition; /* of metrics, that its series are declared in */
 	struct helper *helper;
 	struct pg_pool *pg;
 	struct redis_pool *redis;

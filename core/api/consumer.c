@@ -19,12 +19,15 @@
 #define RETRY_MS 200
 #define RETRY_DOUBLINGS 6 /* 200 ms << 6 is 12.8 s */
 #define RETRY_MS_MAX 10000
+#define REPEAT_LOG_MS 60000
 
 struct consumer {
 	struct loop *loop;
 	struct vm *vm;
 	struct amqp *amqp;
 	const struct service_consumer *what;
+	unsigned handling; /* messages */
+	struct mono warn_at; /* when a warning is due again */
 };
 
 /* One message being handled. */
@@ -98,7 +101,8 @@ static void write_log(const struct handling *handling, const struct fault *why)
 	if (traceback.size)
 		attrs[count++] = attr_text(SLICE("exception.stacktrace"), traceback);
 	log_write(loop_observer(consumer->loop)->log, why ? LOG_error : LOG_info,
-		  span_context(handling->span), SLICE("message"), attrs, count);
+		  span_context(handling->span),
+		  why ? SLICE("message failed") : SLICE("message handled"), attrs, count);
 }
 
 static void settle(struct handling *handling, const struct fault *why)
@@ -135,6 +139,7 @@ static void on_done(void *context, lua_State *L, const struct fault *why)
 	}
 	span_end(handling->span);
 	settle(handling, why);
+	handling->consumer->handling--;
 	free(handling);
 }
 
@@ -189,9 +194,22 @@ static struct span *begin_span(struct consumer *consumer,
 	return span;
 }
 
-void consumer_deliver(void *context, struct amqp_delivery *delivery)
+static void hand_back(struct consumer *consumer, struct amqp_delivery *delivery)
 {
-	struct consumer *consumer = context;
+	struct mono now = loop_now(consumer->loop);
+	struct attr queue = attr_text(SLICE("queue"), delivery->queue);
+
+	if (now.ns >= consumer->warn_at.ns) {
+		consumer->warn_at = mono_after_ms(now, REPEAT_LOG_MS);
+		log_write(loop_observer(consumer->loop)->log, LOG_warn, NULL,
+			  SLICE("no memory for messages: they go back to their queue"),
+			  &queue, 1);
+	}
+	amqp_settle(consumer->amqp, delivery, AMQP_retry, CONSUMER_NO_ROOM_MS);
+}
+
+static void handle(struct consumer *consumer, struct amqp_delivery *delivery)
+{
 	struct handling *handling = mem_zeroed(1, sizeof(*handling));
 	struct task_config task = {
 		.push = push_message,
@@ -207,7 +225,21 @@ void consumer_deliver(void *context, struct amqp_delivery *delivery)
 	handling->span = begin_span(consumer, delivery);
 	task.trace = span_context(handling->span);
 	task.span = handling->span;
+	consumer->handling++;
 	task_start(consumer->vm, &task);
+}
+
+void consumer_deliver(struct consumer *consumer, struct amqp_delivery *delivery)
+{
+	if (vm_has_room(consumer->vm))
+		handle(consumer, delivery);
+	else
+		hand_back(consumer, delivery);
+}
+
+bool consumer_idle(const struct consumer *consumer)
+{
+	return consumer->handling == 0;
 }
 
 struct consumer *consumer_create(struct loop *loop, struct vm *vm, struct amqp *amqp,
@@ -215,11 +247,15 @@ struct consumer *consumer_create(struct loop *loop, struct vm *vm, struct amqp *
 {
 	struct consumer *consumer = mem_zeroed(1, sizeof(*consumer));
 
-	*consumer = (struct consumer){ loop, vm, amqp, what };
+	consumer->loop = loop;
+	consumer->vm = vm;
+	consumer->amqp = amqp;
+	consumer->what = what;
 	return consumer;
 }
 
 void consumer_destroy(struct consumer *consumer)
 {
+	check(!consumer || consumer_idle(consumer));
 	free(consumer);
 }

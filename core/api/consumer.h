@@ -7,11 +7,19 @@
  *
  * Returning acknowledges. A fault requeues with a delay that doubles with each attempt
  * (200 ms up to 10 s), until the queue's delivery limit dead-letters it; bad_input, and a
- * body that is no JSON, dead-letter at once. A message whose task the end of the service
+ * body that is no JSON, dead-letter at once. A message whose task the end of the VM
  * cancels is requeued.
+ *
+ * While the VM has no memory left, messages are handed back with a delay of
+ * CONSUMER_NO_ROOM_MS, which counts as an attempt, and a warning says so once a minute.
+ *
+ * Nothing outside points here but whoever called consumer_create: it finds out whose turn
+ * it is when a delivery comes, by its queue.
  */
 #ifndef API_CONSUMER_H
 #define API_CONSUMER_H
+
+#include <stdbool.h>
 
 struct amqp;
 struct amqp_delivery;
@@ -21,15 +29,19 @@ struct service_consumer;
 struct vm;
 
 #define CONSUMER_TIMEOUT_MS 30000
+#define CONSUMER_NO_ROOM_MS 1000
 
 /* Borrows all. */
 struct consumer *consumer_create(struct loop *loop, struct vm *vm, struct amqp *amqp,
 				 const struct service_consumer *what);
 
-/* After the VM's tasks have ended. NULL is allowed. */
+/* When it is idle; after the VM is destroyed it is. NULL is allowed. */
 void consumer_destroy(struct consumer *consumer);
 
-/* An amqp_deliver_fn; context is the consumer. */
-void consumer_deliver(void *context, struct amqp_delivery *delivery);
+/* On the loop's thread; takes delivery, to settle it. */
+void consumer_deliver(struct consumer *consumer, struct amqp_delivery *delivery);
+
+/* Whether no message is being handled. */
+bool consumer_idle(const struct consumer *consumer);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "api/handler.h"
 
+#include "api/admission.h"
 #include "api/reply.h"
 #include "api/request_record.h"
 #include "api/request_table.h"
@@ -22,10 +23,16 @@
 /* Memory for answers that is kept; a larger one is freed when it was sent. */
 #define BODY_KEPT (256u << 10)
 
+/* Where a generation ends before what it was to do. */
+#define ENDED "this version of the service has ended"
+
 struct handler {
 	struct handler_config config;
 	const struct observer *observer;
 	struct list idle; /* servings to use again */
+	unsigned under_way; /* servings that are not */
+	struct list held; /* servings that chaos delays */
+	struct admission admission; /* of servings that wait */
 	struct series *active;
 	struct buf scratch; /* decoded path segments, query values */
 	struct buf body; /* of the answer being written */
@@ -33,12 +40,16 @@ struct handler {
 
 /* One request from its arrival to its end. */
 struct serving {
-	struct list member; /* in handler->idle */
+	struct list member; /* in handler->idle or handler->held; else in none */
 	struct handler *handler;
 	struct http_request *request; /* NULL once answered or gone */
 	const struct router_match *match; /* until the task has started */
+	struct http_debt *debt; /* of a client that left while the task runs; or NULL */
 	struct request_record record;
-	struct timer hold; /* chaos: before the task starts */
+	struct mono deadline;
+	struct admission_wait wait;
+	bool waits;
+	struct timer hold; /* chaos: before it is admitted */
 };
 
 /* --- from the server -------------------------------------------------------------- */
@@ -57,19 +68,16 @@ static struct serving *begin(struct handler *handler, struct http_request *reque
 	}
 	serving->request = request;
 	serving->match = match;
+	serving->deadline = admission_deadline(request, handler->config.task_timeout_ms);
 	request_record_begin(&serving->record, handler->observer, request, match);
 	series_add(handler->active, 1);
+	handler->under_way++;
 	return serving;
 }
 
-static bool has_room(const struct handler *handler)
-{
-	return task_count(handler->config.vm) < handler->config.tasks_max &&
-	       vm_has_room(handler->config.vm);
-}
-
-static void run(struct serving *serving);
-static void run_slow(struct serving *serving, struct chaos_effect effect);
+static void admit(struct serving *serving);
+static void admit_slow(struct serving *serving);
+static void hold_slow(struct serving *serving, struct chaos_effect effect);
 static void refuse_slow(struct serving *serving, enum router_outcome outcome);
 
 void handler_serve(void *context, struct http_request *request)
@@ -88,15 +96,34 @@ void handler_serve(void *context, struct http_request *request)
 	else if (outcome == ROUTER_method)
 		match.route = NULL;
 	serving = begin(handler, request, &match);
-	if (outcome != ROUTER_found || !has_room(handler)) {
+	if (outcome != ROUTER_found) {
 		refuse_slow(serving, outcome);
 		return;
 	}
 	effect = chaos_point(loop_chaos(handler->config.loop), CHAOS_http_serve);
 	if (__builtin_expect(effect.delay_ms > 0 || effect.fail, 0))
-		run_slow(serving, effect);
+		hold_slow(serving, effect);
 	else
+		admit(serving);
+}
+
+static bool has_place(const struct handler *handler)
+{
+	return task_count(handler->config.vm) < handler->config.tasks_max;
+}
+
+static void run(struct serving *serving);
+
+static void admit(struct serving *serving)
+{
+	const struct handler *handler = serving->handler;
+
+	if (__builtin_expect(has_place(handler) && !handler->admission.count &&
+				     vm_has_room(handler->config.vm),
+			     1))
 		run(serving);
+	else
+		admit_slow(serving);
 }
 
 /* --- to the script ---------------------------------------------------------------- */
@@ -122,8 +149,7 @@ static void run(struct serving *serving)
 	struct task_config task = {
 		.push = push_handler,
 		.data = serving,
-		.deadline = mono_after_ms(loop_now(handler->config.loop),
-					  handler->config.task_timeout_ms),
+		.deadline = serving->deadline,
 		.trace = request_record_trace(&serving->record),
 		.span = serving->record.span,
 		.done = on_task_done,
@@ -141,24 +167,28 @@ static void run(struct serving *serving)
 /* --- to the client ---------------------------------------------------------------- */
 
 /* Everything that is said about a request, once, when its status is known. */
-static void conclude(struct serving *serving, int status, const struct fault *why,
-		     struct slice traceback)
+static void conclude(struct serving *serving, const struct request_end *end)
 {
 	struct handler *handler = serving->handler;
 
-	request_record_end(&serving->record, handler->observer, status, why, traceback);
+	request_record_end(&serving->record, handler->observer, end);
 	series_add(handler->active, -1);
+	handler->under_way--;
 	list_append(&handler->idle, &serving->member);
 }
 
 /* The client left before the answer. What the task came to is dropped, unless it failed.
  */
-static void conclude_left(struct serving *serving, const struct fault *why,
-			  struct slice traceback)
+static void conclude_left(struct serving *serving, struct request_end end)
 {
 	struct fault left = { .kind = FAULT_cancelled, .detail = "the client left" };
 
-	conclude(serving, fault_status(&left), why->kind ? why : &left, traceback);
+	http_debt_end(serving->debt);
+	serving->debt = NULL;
+	end.status = fault_status(&left);
+	if (!end.why || !end.why->kind)
+		end.why = &left;
+	conclude(serving, &end);
 }
 
 static void on_task_done(void *context, lua_State *L, const struct fault *why)
@@ -166,53 +196,74 @@ static void on_task_done(void *context, lua_State *L, const struct fault *why)
 	struct serving *serving = context;
 	struct handler *handler = serving->handler;
 	struct http_request *request = serving->request;
-	struct slice traceback = task_traceback(handler->config.vm);
-	struct reply reply;
 	char id[33];
+	const struct reply_context to = {
+		.request = request,
+		.trace_id = request_record_trace_id(&serving->record, id),
+		.traceback = task_traceback(handler->config.vm),
+		.defined = serving->record.route->defined,
+		.generation = handler->config.generation,
+		.production = handler->config.production,
+	};
+	struct reply reply;
+	struct request_end end = { .why = &reply.why, .traceback = to.traceback };
+	struct fault cut;
 
-	reply_read(L, why, request_record_trace_id(&serving->record, id),
-		   handler->config.production, &reply, &handler->body);
+	/* Not by the caller, who is there, but with the VM. */
+	if (why && why->kind == FAULT_cancelled && request && lua_gettop(L) == 0) {
+		fault_set(&cut, FAULT_uncertain, ENDED);
+		why = &cut;
+	}
+	reply_read(L, why, &to, &reply, &handler->body);
+	end.status = reply.status;
+	end.file = reply.at.file;
+	end.line = reply.at.line;
 	serving->request = NULL;
 	if (request) {
 		http_respond(request, reply.status, reply.headers, reply.header_count,
 			     buf_slice(&handler->body));
-		conclude(serving, reply.status, &reply.why, traceback);
+		conclude(serving, &end);
 	} else {
-		conclude_left(serving, &reply.why, traceback);
+		conclude_left(serving, end);
 	}
 	if (__builtin_expect(handler->body.capacity > BODY_KEPT, 0))
 		buf_finish(&handler->body);
+	admission_soon(&handler->admission);
 }
+
+static void stop_holding(struct serving *serving);
 
 /* With a task under way its end concludes. */
 static void on_gone(void *context)
 {
 	struct serving *serving = context;
-	struct fault none = { 0 };
+	struct http_request *request = serving->request;
 
 	serving->request = NULL;
-	if (!timer_started(&serving->hold))
-		return;
-	timer_stop(serving->handler->config.loop, &serving->hold);
-	conclude_left(serving, &none, (struct slice){ 0 });
+	if (serving->waits || timer_started(&serving->hold)) {
+		stop_holding(serving);
+		conclude_left(serving, (struct request_end){ 0 });
+	} else {
+		serving->debt = http_request_debt(request);
+	}
 }
 
 static void answer_fault(struct serving *serving, const struct fault *why,
 			 const struct http_header *headers, size_t count)
 {
+	struct request_end end = { .status = fault_status(why), .why = why };
 	char id[33];
 
 	http_respond_fault(serving->request, why,
 			   request_record_trace_id(&serving->record, id), headers, count);
 	serving->request = NULL;
-	conclude(serving, fault_status(why), why, (struct slice){ 0 });
+	conclude(serving, &end);
 }
 
-/* 404, 405, or no room: Lua is not needed. */
+/* 404 or 405: Lua is not needed. */
 static void refuse_slow(struct serving *serving, enum router_outcome outcome)
 {
 	struct http_header allow = { SLICE("allow"), slice_text(serving->match->allow) };
-	struct http_header retry = { SLICE("retry-after"), SLICE("1") };
 	struct slice path = http_request_path(serving->request);
 	struct fault why;
 
@@ -220,16 +271,101 @@ static void refuse_slow(struct serving *serving, enum router_outcome outcome)
 		fault_set(&why, FAULT_missing, "no route matches %.*s",
 			  SLICE_PRINT(path));
 		answer_fault(serving, &why, NULL, 0);
-	} else if (outcome == ROUTER_method) {
+	} else {
 		fault_set_status(&why, FAULT_missing, 405, "%.*s is not one of %s",
 				 SLICE_PRINT(serving->record.method),
 				 serving->match->allow);
 		answer_fault(serving, &why, &allow, 1);
-	} else {
-		fault_set_status(&why, FAULT_limit, 503,
-				 "there is no room for another request");
-		answer_fault(serving, &why, &retry, 1);
 	}
+}
+
+static void refuse_for_now(struct serving *serving, enum fault_kind kind,
+			   const char *detail)
+{
+	struct http_header retry = { SLICE("retry-after"), SLICE("1") };
+	struct fault why;
+
+	fault_set_status(&why, kind, 503, "%s", detail);
+	answer_fault(serving, &why, &retry, 1);
+}
+
+/* --- waiting ---------------------------------------------------------------------- */
+
+/* The match, with what it borrows, as long as the request. */
+static const struct router_match *keep_match(struct http_request *request,
+					     const struct router_match *match)
+{
+	struct arena *arena = http_request_arena(request);
+	struct router_match *kept = arena_alloc(arena, sizeof(*kept));
+
+	*kept = *match;
+	for (size_t i = 0; i < kept->param_count; i++)
+		kept->params[i].value = arena_copy(arena, match->params[i].value);
+	return kept;
+}
+
+static void stop_holding(struct serving *serving)
+{
+	struct handler *handler = serving->handler;
+
+	if (serving->waits) {
+		serving->waits = false;
+		admission_leave(&handler->admission, &serving->wait);
+	} else {
+		list_remove(&serving->member);
+		timer_stop(handler->config.loop, &serving->hold);
+	}
+}
+
+static void on_waited_too_long(void *context)
+{
+	struct serving *serving = context;
+
+	stop_holding(serving);
+	refuse_for_now(serving, FAULT_limit, "no task ended in time for this request");
+}
+
+static struct serving *first_waiting(const struct handler *handler)
+{
+	struct admission_wait *wait = admission_first(&handler->admission);
+
+	return wait ? list_of(wait, struct serving, wait) : NULL;
+}
+
+/* Those who have waited longest take the places there are. */
+static void look(void *context)
+{
+	struct handler *handler = context;
+	struct serving *serving;
+
+	while ((serving = first_waiting(handler)) && has_place(handler) &&
+	       vm_has_room(handler->config.vm)) {
+		stop_holding(serving);
+		run(serving);
+	}
+}
+
+static void start_waiting(struct serving *serving)
+{
+	serving->waits = true;
+	serving->match = keep_match(serving->request, serving->match);
+	http_request_on_gone(serving->request, on_gone, serving);
+	admission_join(&serving->handler->admission, &serving->wait, serving->deadline,
+		       on_waited_too_long, serving);
+}
+
+static void admit_slow(struct serving *serving)
+{
+	struct handler *handler = serving->handler;
+
+	if (!vm_has_room(handler->config.vm))
+		refuse_for_now(serving, FAULT_limit,
+			       "there is no memory for another request");
+	else if (admission_full(&handler->admission))
+		refuse_for_now(serving, FAULT_limit,
+			       "there is no room for another request");
+	else
+		start_waiting(serving);
 }
 
 /* --- a WebSocket ------------------------------------------------------------------ */
@@ -238,9 +374,10 @@ static void on_socket_answered(void *context, int status, const struct fault *wh
 {
 	struct serving *serving = context;
 	struct fault none = { 0 };
+	struct request_end end = { .status = status, .why = why ? why : &none };
 
 	serving->request = NULL;
-	conclude(serving, status, why ? why : &none, (struct slice){ 0 });
+	conclude(serving, &end);
 }
 
 /* The socket server takes the request over; what is left to say is its handshake. */
@@ -265,23 +402,13 @@ static void run_socket(struct serving *serving)
 
 static void on_held(void *context)
 {
-	run(context);
+	struct serving *serving = context;
+
+	stop_holding(serving);
+	admit(serving);
 }
 
-/* The match, with what it borrows, as long as the request. */
-static const struct router_match *keep_match(struct http_request *request,
-					     const struct router_match *match)
-{
-	struct arena *arena = http_request_arena(request);
-	struct router_match *kept = arena_alloc(arena, sizeof(*kept));
-
-	*kept = *match;
-	for (size_t i = 0; i < kept->param_count; i++)
-		kept->params[i].value = arena_copy(arena, match->params[i].value);
-	return kept;
-}
-
-static void run_slow(struct serving *serving, struct chaos_effect effect)
+static void hold_slow(struct serving *serving, struct chaos_effect effect)
 {
 	struct loop *loop = serving->handler->config.loop;
 	struct fault why;
@@ -293,18 +420,12 @@ static void run_slow(struct serving *serving, struct chaos_effect effect)
 	}
 	serving->match = keep_match(serving->request, serving->match);
 	http_request_on_gone(serving->request, on_gone, serving);
+	list_append(&serving->handler->held, &serving->member);
 	timer_start(loop, &serving->hold, mono_after_ms(loop_now(loop), effect.delay_ms),
 		    on_held, serving);
 }
 
 /* --- answered elsewhere ----------------------------------------------------------- */
-
-void handler_record(struct handler *handler, struct slice method, struct slice endpoint,
-		    int status, struct mono began)
-{
-	request_record_count(handler->observer, method, endpoint, status,
-			     mono_seconds(began, clock_mono()));
-}
 
 void handler_refused(struct handler *handler, struct slice method,
 		     const struct fault *why, char trace_id[33])
@@ -321,9 +442,30 @@ struct handler *handler_create(const struct handler_config *config)
 	handler->config = *config;
 	handler->observer = loop_observer(config->loop);
 	list_init(&handler->idle);
+	list_init(&handler->held);
 	handler->active =
 		meter_own(handler->observer->meter, METRIC_http_server_active, 0);
+	admission_init(&handler->admission, config->loop, config->queue_max,
+		       meter_own(handler->observer->meter, METRIC_tasks_waiting, 0), look,
+		       handler);
 	return handler;
+}
+
+bool handler_idle(const struct handler *handler)
+{
+	return handler->under_way == 0;
+}
+
+static void refuse_all(struct handler *handler)
+{
+	struct serving *serving;
+
+	while ((serving = first_waiting(handler)) || !list_empty(&handler->held)) {
+		if (!serving)
+			serving = list_of(handler->held.next, struct serving, member);
+		stop_holding(serving);
+		refuse_for_now(serving, FAULT_unavailable, ENDED);
+	}
 }
 
 void handler_destroy(struct handler *handler)
@@ -332,6 +474,8 @@ void handler_destroy(struct handler *handler)
 
 	if (!handler)
 		return;
+	refuse_all(handler);
+	check(handler_idle(handler));
 	while ((member = list_take(&handler->idle))) {
 		struct serving *serving = list_of(member, struct serving, member);
 

@@ -23,6 +23,7 @@ struct job {
 	struct span *span; /* of the run under way; NULL while it waits */
 	struct mono began;
 	bool again; /* woken while running */
+	bool held; /* due, while another runner's runs */
 	bool failing;
 	struct mono logged;
 };
@@ -30,6 +31,7 @@ struct job {
 struct job_runner {
 	struct loop *loop;
 	struct vm *vm;
+	struct job_hooks hooks; /* zeroed: none */
 	bool stopped;
 	size_t count;
 	struct job jobs[];
@@ -87,6 +89,8 @@ static void on_done(void *context, lua_State *L, const struct fault *why)
 	job->span = NULL;
 	if (!job->runner->stopped)
 		start_timer(job, job->again && !why ? 0 : job->what->every_s);
+	else if (job->runner->hooks.ended)
+		job->runner->hooks.ended(job->runner->hooks.context, job->what->name);
 	job->again = false;
 }
 
@@ -97,9 +101,8 @@ static void push_job(lua_State *L, void *data)
 	lua_rawgeti(L, LUA_REGISTRYINDEX, job->what->handler);
 }
 
-static void job_run(void *context)
+static void start_run(struct job *job)
 {
-	struct job *job = context;
 	struct loop *loop = job->runner->loop;
 	char name[96];
 	int size = snprintf(name, sizeof(name), "job %.*s", SLICE_PRINT(job->what->name));
@@ -121,6 +124,16 @@ static void job_run(void *context)
 	task_start(job->runner->vm, &task);
 }
 
+static void job_run(void *context)
+{
+	struct job *job = context;
+	const struct job_hooks *hooks = &job->runner->hooks;
+
+	job->held = hooks->busy && hooks->busy(hooks->context, job->what->name);
+	if (!job->held)
+		start_run(job);
+}
+
 bool job_runner_wake(struct job_runner *runner, struct slice name)
 {
 	for (size_t i = 0; i < runner->count; i++) {
@@ -130,15 +143,32 @@ bool job_runner_wake(struct job_runner *runner, struct slice name)
 			continue;
 		if (job->span)
 			job->again = true;
-		else if (!runner->stopped && !job->failing)
+		else if (!runner->stopped && (job->held || !job->failing))
 			start_timer(job, 0);
 		return true;
 	}
 	return false;
 }
 
+bool job_runner_runs(const struct job_runner *runner, struct slice name)
+{
+	for (size_t i = 0; runner && i < runner->count; i++)
+		if (slice_equal(runner->jobs[i].what->name, name))
+			return runner->jobs[i].span != NULL;
+	return false;
+}
+
+bool job_runner_idle(const struct job_runner *runner)
+{
+	for (size_t i = 0; runner && i < runner->count; i++)
+		if (runner->jobs[i].span)
+			return false;
+	return true;
+}
+
 struct job_runner *job_runner_create(struct loop *loop, struct vm *vm,
-				     struct service *service)
+				     struct service *service,
+				     const struct job_hooks *hooks)
 {
 	size_t count = service->job_count;
 	struct job_runner *runner =
@@ -146,6 +176,8 @@ struct job_runner *job_runner_create(struct loop *loop, struct vm *vm,
 
 	runner->loop = loop;
 	runner->vm = vm;
+	if (hooks)
+		runner->hooks = *hooks;
 	runner->count = count;
 	for (size_t i = 0; i < count; i++) {
 		runner->jobs[i].runner = runner;

@@ -31,7 +31,7 @@ struct open_list {
 
 /* A transaction of a task, from begin on. */
 struct open_tx {
-	struct list member; /* of open_list.txs */
+	struct list member; /* of open_list.txs, while its task lives */
 	struct task_leftover leftover;
 	struct task_wait wait; /* for begin */
 	bool abandoned; /* the task ended before it was begun */
@@ -171,13 +171,14 @@ static void open_free(struct open_tx *open)
 	free(open);
 }
 
-/* Its task has ended. */
+/* Its task has ended, and its VM may, with the list, before it is begun. */
 static void on_left_behind(void *context)
 {
 	struct open_tx *open = context;
 
 	if (!open->tx) {
 		open->abandoned = true;
+		list_remove(&open->member);
 		return;
 	}
 	pg_tx_rollback(open->tx, NULL, NULL);

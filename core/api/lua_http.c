@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* native.http -- one outgoing call. Spans, trace headers and series are the client's. */
+/* native.http -- one outgoing call. Spans, trace headers and series are the client's; how
+ * long the caller waits is said here, for the other side to stop in time. */
 #include "api/api.h"
 
 #include "base/check.h"
@@ -10,6 +11,7 @@
 #include "script/vm.h"
 
 #include <lauxlib.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #define HEADERS_MAX 64
@@ -18,12 +20,20 @@
 
 /* --- read ------------------------------------------------------------------------- */
 
+/* Without metamethods: __index could call this very function again, and each time takes a
+ * piece of the thread's stack that LuaJIT does not count. */
+static void push_member(lua_State *L, const char *name)
+{
+	lua_pushstring(L, name);
+	lua_rawget(L, 1);
+}
+
 /* A text member of the table at 1, which keeps it alive. */
 static struct slice member(lua_State *L, const char *name, bool needed)
 {
 	struct slice text = { 0 };
 
-	lua_getfield(L, 1, name);
+	push_member(L, name);
 	if (lua_type(L, -1) == LUA_TSTRING)
 		text.at = lua_tolstring(L, -1, &text.size);
 	else if (needed || !lua_isnil(L, -1))
@@ -37,7 +47,7 @@ static int64_t read_timeout_ms(lua_State *L)
 {
 	double seconds;
 
-	lua_getfield(L, 1, "timeout_s");
+	push_member(L, "timeout_s");
 	if (lua_isnil(L, -1)) {
 		lua_pop(L, 1);
 		return TIMEOUT_MS;
@@ -54,7 +64,7 @@ static size_t read_headers(lua_State *L, struct http_header headers[HEADERS_MAX]
 {
 	size_t count = 0;
 
-	lua_getfield(L, 1, "headers");
+	push_member(L, "headers");
 	if (lua_isnil(L, -1)) {
 		lua_pop(L, 1);
 		return 0;
@@ -75,6 +85,21 @@ static size_t read_headers(lua_State *L, struct http_header headers[HEADERS_MAX]
 	}
 	lua_pop(L, 1); /* the request keeps the table */
 	return count;
+}
+
+/* Adds what is left until the deadline, unless the script has said it. */
+static void add_expected(struct http_call *call, struct http_header *headers,
+			 struct mono now, char text[12])
+{
+	static const struct slice name = { "x-envoy-expected-rq-timeout-ms", 30 };
+	int left_ms = mono_left_ms(now, call->deadline);
+	int size = snprintf(text, 12, "%d", left_ms > 1 ? left_ms : 1);
+
+	for (size_t i = 0; i < call->header_count; i++)
+		if (slice_equal_nocase(headers[i].name, name))
+			return;
+	headers[call->header_count++] =
+		(struct http_header){ name, slice_of(text, (size_t)size) };
 }
 
 /* --- push ------------------------------------------------------------------------- */
@@ -128,9 +153,10 @@ static void on_done(void *context, const struct http_answer *answer,
 static int l_http_request(lua_State *L)
 {
 	const struct api *api = api_of(L);
-	struct http_header headers[HEADERS_MAX + 1];
+	struct http_header headers[HEADERS_MAX + 1]; /* the script's, and ours */
 	struct http_call call = { .headers = headers };
 	struct task_wait wait, *context;
+	char expected[12];
 
 	luaL_checktype(L, 1, LUA_TTABLE);
 	lua_settop(L, 1);
@@ -140,10 +166,11 @@ static int l_http_request(lua_State *L)
 	call.url = member(L, "url", true);
 	call.body = member(L, "body", false);
 	call.header_count = read_headers(L, headers);
-	lua_getfield(L, 1, "retry_stale_ok");
+	push_member(L, "retry_stale_ok");
 	call.retry_stale_ok = lua_toboolean(L, -1);
 	lua_pop(L, 1);
 	call.deadline = task_deadline_within(L, read_timeout_ms(L));
+	add_expected(&call, headers, loop_now(api->loop), expected);
 	wait = task_wait(L);
 	call.trace = task_trace(L);
 

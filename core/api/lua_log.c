@@ -26,10 +26,10 @@ static const char *const secrets[] = { "access_token", "api_key",	"authorization
 
 /* Sorted: names that every line has, and what a field of that name is called instead. */
 static const char *const taken[][2] = {
-	{ "level", "level_" },	       { "message", "message_" },
-	{ "service", "service_" },     { "span_id", "span_id_" },
-	{ "timestamp", "timestamp_" }, { "trace_flags", "trace_flags_" },
-	{ "trace_id", "trace_id_" }
+	{ "generation", "generation_" },   { "level", "level_" },
+	{ "message", "message_" },	   { "service", "service_" },
+	{ "span_id", "span_id_" },	   { "timestamp", "timestamp_" },
+	{ "trace_flags", "trace_flags_" }, { "trace_id", "trace_id_" }
 };
 
 static bool is_secret(struct slice name)

@@ -8,6 +8,7 @@
 #include "api/api.h"
 
 #include "loop/loop.h"
+#include "script/vm.h"
 #include "watch/metrics.h"
 
 #include <lauxlib.h>
@@ -24,6 +25,16 @@ static const char *const type_names[] = { [METRIC_counter] = "counter",
 					  [METRIC_histogram] = "histogram" };
 
 /* --- recording -------------------------------------------------------------------- */
+
+/* A VM without a loop is one that is loaded aside: what it records shows when it serves.
+ */
+static struct meter *meter_of(const struct api *api)
+{
+	const struct loop *loop = vm_loop(api->vm);
+
+	return loop ? loop_observer(loop)->meter
+		    : metrics_edition_meter(api->metrics, api->edition);
+}
 
 /* The series of the label values that begin at index; raises when their number is wrong.
  */
@@ -47,7 +58,7 @@ static struct series *check_series(lua_State *L, enum metric_type type, int inde
 			luaL_error(L, "%s: label value %d is a %s", object->name,
 				   (int)i + 1, luaL_typename(L, at));
 	}
-	return meter_series(loop_observer(api_of(L)->loop)->meter, object->metric, values,
+	return meter_series(meter_of(api_of(L)), object->metric, values,
 			    object->label_count);
 }
 
@@ -199,13 +210,13 @@ static int declare(lua_State *L, enum metric_type type)
 	object = lua_newuserdata(L, sizeof(*object) + def.name.size + 1);
 	object->label_count = def.label_count;
 	memcpy(object->name, def.name.at, def.name.size + 1);
-	object->metric = metrics_declare(api->metrics, &def, &why);
+	object->metric = metrics_declare_in(api->metrics, api->edition, &def, &why);
 	if (!object->metric)
 		return luaL_error(L, "%s", why.detail);
 	luaL_getmetatable(L, type_names[type]);
 	lua_setmetatable(L, -2);
 	if (def.label_count == 0)
-		meter_series(loop_observer(api->loop)->meter, object->metric, NULL, 0);
+		meter_series(meter_of(api), object->metric, NULL, 0);
 	return 1;
 }
 

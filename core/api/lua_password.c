@@ -2,13 +2,11 @@
 /* native.password -- argon2id on a helper thread, by libsodium.
  *
  * Two passes over 19 MiB, as OWASP advises for one lane: some 20 ms of a core. The
- * password is copied for the helper and wiped there and then. A VM that ends meanwhile
- * marks what is under way, so that the helper's answer wakes nobody.
+ * password is copied for the helper and wiped there and then.
  */
 #include "api/api.h"
 
 #include "base/check.h"
-#include "base/list.h"
 #include "loop/worker.h"
 #include "script/task.h"
 #include "script/vm.h"
@@ -21,12 +19,7 @@
 #define MEMORY (19u << 20)
 #define PASSWORD_SIZE_MAX 1024
 
-/* Registry key of the VM's struct list of what is under way, by address. */
-static const char under_way_key[] = "passwords";
-
 struct hashing {
-	struct list member; /* in the VM's list; alone when the VM has ended */
-	bool abandoned;
 	struct task_wait wait;
 	bool verify;
 	bool good; /* verify: it is the password; else: encoded is set */
@@ -65,11 +58,6 @@ static void on_done(void *context)
 	struct hashing *hashing = context;
 	struct fault why;
 
-	list_remove(&hashing->member);
-	if (hashing->abandoned) {
-		free(hashing);
-		return;
-	}
 	if (hashing->verify || hashing->good) {
 		task_wake(hashing->wait, push_result, hashing);
 	} else {
@@ -79,48 +67,15 @@ static void on_done(void *context)
 	free(hashing);
 }
 
-static struct list *list_under_way(lua_State *L)
-{
-	struct list *list;
-
-	lua_pushlightuserdata(L, (void *)under_way_key);
-	lua_rawget(L, LUA_REGISTRYINDEX);
-	list = lua_touserdata(L, -1);
-	lua_pop(L, 1);
-	return list;
-}
-
-static int abandon_all(lua_State *L) /* __gc: the VM ends */
-{
-	struct list *list = lua_touserdata(L, 1), *member;
-
-	while ((member = list_take(list)))
-		list_of(member, struct hashing, member)->abandoned = true;
-	return 0;
-}
-
-static void make_list(lua_State *L)
-{
-	lua_pushlightuserdata(L, (void *)under_way_key);
-	list_init(lua_newuserdata(L, sizeof(struct list)));
-	lua_createtable(L, 0, 1);
-	lua_pushcfunction(L, abandon_all);
-	lua_setfield(L, -2, "__gc");
-	lua_setmetatable(L, -2);
-	lua_rawset(L, LUA_REGISTRYINDEX);
-}
-
 /* Takes its arguments as they were read; raises, holding nothing, when the helpers are
  * busy. */
 static int start(lua_State *L, struct slice password, struct slice encoded)
 {
 	const struct api *api = api_of(L);
-	struct list *under_way = list_under_way(L);
 	struct task_wait wait = task_wait(L);
 	struct hashing *hashing = mem_zeroed(1, sizeof(*hashing) + password.size);
 	struct fault why;
 
-	list_append(under_way, &hashing->member);
 	hashing->wait = wait;
 	hashing->verify = encoded.size > 0;
 	if (encoded.size)
@@ -131,7 +86,6 @@ static int start(lua_State *L, struct slice password, struct slice encoded)
 	if (helper_submit(api->helper, api->loop, work, on_done, hashing, &why))
 		return task_suspend(L);
 	sodium_memzero(hashing->password, hashing->size);
-	list_remove(&hashing->member);
 	free(hashing);
 	vm_push_fault(L, &why);
 	return lua_error(L);
@@ -174,6 +128,5 @@ void api_open_password(lua_State *L, const struct api *api)
 					  { NULL, NULL } };
 
 	check(sodium_init() >= 0);
-	make_list(L);
 	api_module(L, api, NULL, waits);
 }

@@ -181,58 +181,67 @@ struct slice request_record_trace_id(const struct request_record *record, char t
 /* --- the end ---------------------------------------------------------------------- */
 
 static void write_log(const struct request_record *record,
-		      const struct observer *observer, int status, double seconds,
-		      const struct fault *why, struct slice traceback)
+		      const struct observer *observer, double seconds,
+		      const struct request_end *end)
 {
-	struct attr attrs[8];
+	struct attr attrs[10];
 	size_t count = 0;
 
 	attrs[count++] = attr_text(SLICE("method"), record->method);
 	attrs[count++] = attr_text(SLICE("route"), record->endpoint);
 	attrs[count++] =
 		attr_text(SLICE("path"), slice_of(record->path, record->path_size));
-	attrs[count++] = attr_integer(SLICE("status"), status);
+	attrs[count++] = attr_integer(SLICE("status"), end->status);
 	attrs[count++] = attr_double(SLICE("duration_s"), seconds);
-	if (why->kind) {
+	if (end->why->kind) {
 		attrs[count++] =
-			attr_text(SLICE("kind"), slice_text(fault_name(why->kind)));
-		attrs[count++] = attr_text(SLICE("error"), slice_text(why->detail));
+			attr_text(SLICE("kind"), slice_text(fault_name(end->why->kind)));
+		attrs[count++] = attr_text(SLICE("error"), slice_text(end->why->detail));
 	}
-	if (traceback.size)
-		attrs[count++] = attr_text(SLICE("exception.stacktrace"), traceback);
-	log_write(observer->log, status >= 500 ? LOG_error : LOG_info,
+	if (end->file.size) {
+		attrs[count++] = attr_text(SLICE("code.file.path"), end->file);
+		attrs[count++] = attr_integer(SLICE("code.line.number"), end->line);
+	}
+	if (end->traceback.size)
+		attrs[count++] = attr_text(SLICE("exception.stacktrace"), end->traceback);
+	log_write(observer->log, end->status >= 500 ? LOG_error : LOG_info,
 		  span_context(record->span), SLICE("request"), attrs, count);
 }
 
-static void end_span(struct request_record *record, int status, const struct fault *why)
+static void end_span(struct request_record *record, const struct request_end *end)
 {
+	struct span *span = record->span;
 	char code[12];
 
-	span_attr(record->span, attr_integer(SLICE("http.response.status_code"), status));
-	if (status >= 500) {
-		int size = snprintf(code, sizeof(code), "%d", status);
-
-		span_fail(record->span,
-			  why->kind ? slice_text(fault_name(why->kind))
-				    : slice_of(code, (size_t)size),
-			  slice_text(why->detail));
+	span_attr(span, attr_integer(SLICE("http.response.status_code"), end->status));
+	if (end->file.size) {
+		span_attr(span, attr_text(SLICE("code.file.path"), end->file));
+		span_attr(span, attr_integer(SLICE("code.line.number"), end->line));
 	}
-	span_end(record->span);
+	if (end->status >= 500) {
+		int size = snprintf(code, sizeof(code), "%d", end->status);
+
+		span_fail(span,
+			  end->why->kind ? slice_text(fault_name(end->why->kind))
+					 : slice_of(code, (size_t)size),
+			  slice_text(end->why->detail));
+	}
+	span_end(span);
 	record->span = NULL;
 }
 
 void request_record_end(struct request_record *record, const struct observer *observer,
-			int status, const struct fault *why, struct slice traceback)
+			const struct request_end *end)
 {
 	double seconds = mono_seconds(record->began, clock_mono());
 
-	series_observe(route_series(record, observer, status), seconds);
-	if (why->kind)
+	series_observe(route_series(record, observer, end->status), seconds);
+	if (end->why->kind)
 		series_add(meter_own(observer->meter, METRIC_task_faults, 1,
-				     slice_text(fault_name(why->kind))),
+				     slice_text(fault_name(end->why->kind))),
 			   1);
-	write_log(record, observer, status, seconds, why, traceback);
-	end_span(record, status, why);
+	write_log(record, observer, seconds, end);
+	end_span(record, end);
 }
 
 void request_record_refused(const struct observer *observer, struct slice method,
@@ -241,13 +250,13 @@ void request_record_refused(const struct observer *observer, struct slice method
 	struct request_record record = { .method = label_of_method(method),
 					 .endpoint = REQUEST_UNMATCHED,
 					 .began = clock_mono() };
+	struct request_end end = { .status = fault_status(why), .why = why };
 
 	record.span = span_start(observer->tracer, SPAN_server, record.method, NULL);
 	span_attr(record.span, attr_text(SLICE("http.request.method"), record.method));
 	span_attr(record.span, attr_text(SLICE("url.scheme"), SLICE("http")));
 	request_record_trace_id(&record, trace_id);
-	request_record_end(&record, observer, fault_status(why), why,
-			   (struct slice){ 0 });
+	request_record_end(&record, observer, &end);
 	request_record_finish(&record);
 }
 

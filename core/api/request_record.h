@@ -34,13 +34,21 @@ struct request_record {
 	size_t path_size;
 };
 
+struct request_end { /* borrowed during the call */
+	int status;
+	const struct fault *why; /* of kind FAULT_none: it went well */
+	struct slice traceback; /* may be empty */
+	struct slice file; /* where it failed; may be empty */
+	unsigned line;
+};
+
 /* Borrows the request and the match during the call, the route until the end. */
 void request_record_begin(struct request_record *record, const struct observer *observer,
 			  struct http_request *request, const struct router_match *match);
 
-/* Once, when the status is known. why of kind FAULT_none: it went well. */
+/* Once, when the status is known. */
 void request_record_end(struct request_record *record, const struct observer *observer,
-			int status, const struct fault *why, struct slice traceback);
+			const struct request_end *end);
 
 void request_record_finish(struct request_record *record);
 

@@ -7,29 +7,99 @@
 #include "script/vm.h"
 
 #include <lauxlib.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #define LIST_MAX 256 /* routes, jobs ... of one service */
+#define ITEM_NAME 24 /* "consumer 256" */
 
 struct load {
 	struct service *service;
 	const char *path;
+	struct slice chunk; /* what the file is called in messages; in the arena */
+	unsigned last; /* its last line */
+	int result; /* reference of what it returned */
 };
 
-/* All of this runs protected in host mode: it raises with the words for the script's
- * author. */
+/* --- where a thing is defined ----------------------------------------------------- */
 
-static struct slice copy_text(lua_State *L, struct service *service, int table,
+/* "scripts/x/service.lua:12" of the function on top of the stack, which it takes; empty
+ * for one of C. */
+static struct slice place_of(lua_State *L, struct arena *arena)
+{
+	struct slice place = { 0 };
+	char text[300];
+	lua_Debug ar;
+	int size;
+
+	lua_getinfo(L, ">S", &ar);
+	if (ar.linedefined <= 0 || ar.source[0] != '@')
+		return place;
+	size = snprintf(text, sizeof(text), "%s:%d", ar.source + 1, ar.linedefined);
+	if (size > 0 && (size_t)size < sizeof(text))
+		place = arena_copy(arena, slice_of(text, (size_t)size));
+	return place;
+}
+
+static void raw_field(lua_State *L, int table, const char *field)
+{
+	lua_pushstring(L, field);
+	lua_rawget(L, table);
+}
+
+/* Where the author of the item at this index wrote its function: lib/app.lua wraps what
+ * it is given, and keeps that as `author`. */
+static struct slice item_place(lua_State *L, struct arena *arena, int item)
+{
+	static const char *const fields[] = { "author",	 "handler", "accept",
+					      "message", "open",    "close" };
+	struct slice place = { 0 };
+
+	for (size_t i = 0; i < sizeof(fields) / sizeof(*fields) && !place.size; i++) {
+		raw_field(L, item, fields[i]);
+		if (lua_isfunction(L, -1))
+			place = place_of(L, arena);
+		else
+			lua_pop(L, 1);
+	}
+	return place;
+}
+
+/* Raises with the words for the script's author, behind the place of the item (0: the
+ * service itself) when there is one. */
+__attribute__((format(printf, 4, 5), noreturn)) static void
+refuse(lua_State *L, const struct load *load, int item, const char *format, ...)
+{
+	struct slice place = load->chunk;
+	char text[240];
+	va_list args;
+
+	if (item && item_place(L, &load->service->arena, item).size)
+		place = item_place(L, &load->service->arena, item);
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	lua_pushfstring(L, "%s: %s", place.at, text);
+	lua_error(L);
+	__builtin_unreachable();
+}
+
+/* --- members ---------------------------------------------------------------------- */
+
+/* All of this runs protected in host mode, without the budgets: it reads raw members
+ * only, for a metamethod is the script's code. */
+
+static struct slice copy_text(lua_State *L, const struct load *load, int table,
 			      const char *field, const char *what)
 {
 	struct slice text;
 
-	lua_getfield(L, table, field);
+	raw_field(L, table, field);
 	if (lua_type(L, -1) != LUA_TSTRING)
-		luaL_error(L, "%s: '%s' must be a text, not %s", what, field,
-			   luaL_typename(L, -1));
+		refuse(L, load, table, "%s: '%s' must be a text, not %s", what, field,
+		       luaL_typename(L, -1));
 	text.at = lua_tolstring(L, -1, &text.size);
-	text = arena_copy(&service->arena, text);
+	text = arena_copy(&load->service->arena, text);
 	lua_pop(L, 1);
 	return text;
 }
@@ -38,7 +108,7 @@ static double get_number(lua_State *L, int table, const char *field, double othe
 {
 	double value;
 
-	lua_getfield(L, table, field);
+	raw_field(L, table, field);
 	value = lua_isnumber(L, -1) ? lua_tonumber(L, -1) : otherwise;
 	lua_pop(L, 1);
 	return value;
@@ -48,225 +118,308 @@ static bool get_boolean(lua_State *L, int table, const char *field)
 {
 	bool value;
 
-	lua_getfield(L, table, field);
+	raw_field(L, table, field);
 	value = lua_toboolean(L, -1);
 	lua_pop(L, 1);
 	return value;
 }
 
-static int get_function(lua_State *L, int table, const char *field, bool needed,
-			const char *what)
+static int get_function(lua_State *L, const struct load *load, int table,
+			const char *field, bool needed, const char *what)
 {
-	lua_getfield(L, table, field);
+	raw_field(L, table, field);
 	if (lua_isfunction(L, -1))
 		return luaL_ref(L, LUA_REGISTRYINDEX);
 	if (needed || !lua_isnil(L, -1))
-		luaL_error(L, "%s: '%s' must be a function, not %s", what, field,
-			   luaL_typename(L, -1));
+		refuse(L, load, table, "%s: '%s' must be a function, not %s", what, field,
+		       luaL_typename(L, -1));
 	lua_pop(L, 1);
 	return LUA_NOREF;
 }
 
 /* Pushes the service's array of this name and gives its length; an absent one is empty.
  */
-static size_t push_list(lua_State *L, int service, const char *name)
+static size_t push_list(lua_State *L, const struct load *load, const char *name)
 {
 	size_t count;
 
-	lua_getfield(L, service, name);
+	raw_field(L, 1, name);
 	if (lua_isnil(L, -1)) {
 		lua_pop(L, 1);
 		lua_newtable(L);
 	}
 	if (!lua_istable(L, -1))
-		luaL_error(L, "service: '%s' must be a table", name);
+		refuse(L, load, 0, "the service's '%s' must be a table, not %s", name,
+		       luaL_typename(L, -1));
 	count = lua_objlen(L, -1);
 	if (count > LIST_MAX)
-		luaL_error(L, "service: more than %d %s", LIST_MAX, name);
+		refuse(L, load, 0, "the service has more than %d %s", LIST_MAX, name);
 	return count;
 }
 
-/* Pushes item i of the list on top of the stack; gives its index. */
-static int push_item(lua_State *L, size_t i, const char *what)
+/* Pushes item i of the list on top of the stack; gives its index. what is also how a
+ * message calls it: "route 3". */
+static int push_item(lua_State *L, const struct load *load, size_t i, const char *kind,
+		     char what[ITEM_NAME])
 {
+	snprintf(what, ITEM_NAME, "%s %d", kind, (int)i + 1);
 	lua_rawgeti(L, -1, (int)i + 1);
 	if (!lua_istable(L, -1))
-		luaL_error(L, "%s %d is no table", what, (int)i + 1);
+		refuse(L, load, 0, "%s is a %s, not a table", what, luaL_typename(L, -1));
 	return lua_gettop(L);
 }
+
+/* --- routes and sockets ----------------------------------------------------------- */
 
 /* "GET /orders/:id" */
 static struct slice make_title(struct service *service, const struct service_route *route)
 {
 	size_t size = route->method.size + 1 + route->path.size;
-	char *title = arena_alloc(&service->arena, size);
+	char *title = arena_alloc(&service->arena, size + 1);
 
 	memcpy(title, route->method.at, route->method.size);
 	title[route->method.size] = ' ';
 	memcpy(title + route->method.size + 1, route->path.at, route->path.size);
+	title[size] = 0;
 	return slice_of(title, size);
 }
 
-static void add_route(lua_State *L, struct service *service, struct service_route *route)
+/* The route that has this one's place already: its template, taken as a path, leads
+ * there. NULL when the template is bad. */
+static const struct service_route *find_rival(const struct load *load,
+					      const struct service_route *route)
 {
-	struct fault why;
+	struct buf scratch = { 0 };
+	struct router_match match;
+	enum router_outcome outcome = router_match(load->service->router, route->method,
+						   route->path, &match, &scratch);
 
-	route->title = make_title(service, route);
-	if (!router_add(service->router, route->method, route->path, route, &why))
-		luaL_error(L, "route %s: %s", route->path.at, why.detail);
+	buf_finish(&scratch);
+	return outcome == ROUTER_found ? match.route->handler : NULL;
 }
 
-static void read_sockets(lua_State *L, struct service *service)
+static void add_route(lua_State *L, const struct load *load, int item,
+		      struct service_route *route)
 {
-	size_t count = push_list(L, 1, "sockets");
+	const struct service_route *rival;
+	struct fault why;
 
-	service->sockets =
-		arena_alloc(&service->arena, (count + 1) * sizeof(*service->sockets));
-	for (size_t i = 0; i < count; i++) {
+	route->defined = item_place(L, &load->service->arena, item);
+	if (router_add(load->service->router, route->method, route->path, route, &why))
+		return;
+	rival = find_rival(load, route);
+	if (rival && rival->defined.size)
+		refuse(L, load, item, "%s, at %s", why.detail, rival->defined.at);
+	refuse(L, load, item, "%s", why.detail);
+}
+
+static void read_socket(lua_State *L, const struct load *load, int item,
+			struct service_socket *socket, const char *what)
+{
+	socket->path = copy_text(L, load, item, "path", what);
+	what = socket->path.at;
+	socket->accept = get_function(L, load, item, "accept", false, what);
+	socket->open = get_function(L, load, item, "open", false, what);
+	socket->message = get_function(L, load, item, "message", false, what);
+	socket->close = get_function(L, load, item, "close", false, what);
+}
+
+/* A socket is a route too: the GET of its handshake. */
+static void read_sockets(lua_State *L, const struct load *load)
+{
+	struct service *service = load->service;
+	char what[ITEM_NAME];
+
+	push_list(L, load, "sockets");
+	for (size_t i = 0; i < service->socket_count; i++) {
+		int item = push_item(L, load, i, "socket", what);
 		struct service_socket *socket = &service->sockets[i];
-		int item = push_item(L, i, "socket");
+		struct service_route *route = &service->routes[service->route_count++];
 
-		socket->path = copy_text(L, service, item, "path", "socket");
-		socket->accept = get_function(L, item, "accept", false, socket->path.at);
-		socket->open = get_function(L, item, "open", false, socket->path.at);
-		socket->message =
-			get_function(L, item, "message", false, socket->path.at);
-		socket->close = get_function(L, item, "close", false, socket->path.at);
+		read_socket(L, load, item, socket, what);
+		route->method = SLICE("GET");
+		route->path = socket->path;
+		route->title = make_title(service, route);
+		route->handler = socket->accept;
+		route->socket = socket;
+		add_route(L, load, item, route);
 		lua_pop(L, 1);
 	}
-	service->socket_count = count;
 	lua_pop(L, 1);
 }
 
-static void read_routes(lua_State *L, struct service *service)
+static void read_routes(lua_State *L, const struct load *load)
 {
-	size_t count = push_list(L, 1, "routes");
-	size_t all = count + service->socket_count;
+	struct service *service = load->service;
+	size_t count = push_list(L, load, "routes");
+	size_t all;
+	char what[ITEM_NAME];
 
+	service->socket_count = push_list(L, load, "sockets");
+	lua_pop(L, 1);
+	all = count + service->socket_count;
+	service->sockets = arena_alloc(
+		&service->arena, (service->socket_count + 1) * sizeof(*service->sockets));
 	service->routes =
 		arena_alloc(&service->arena, (all + 1) * sizeof(*service->routes));
 	memset(service->routes, 0, (all + 1) * sizeof(*service->routes));
 	for (size_t i = 0; i < count; i++) {
 		struct service_route *route = &service->routes[i];
-		int item = push_item(L, i, "route");
+		int item = push_item(L, load, i, "route", what);
 
-		route->method = copy_text(L, service, item, "method", "route");
-		route->path = copy_text(L, service, item, "path", "route");
-		route->handler = get_function(L, item, "handler", true, route->path.at);
+		route->method = copy_text(L, load, item, "method", what);
+		route->path = copy_text(L, load, item, "path", what);
+		route->title = make_title(service, route);
+		route->handler =
+			get_function(L, load, item, "handler", true, route->title.at);
 		route->raw = get_boolean(L, item, "raw");
-		add_route(L, service, route);
+		add_route(L, load, item, route);
 		lua_pop(L, 1);
 	}
-	for (size_t i = 0; i < service->socket_count; i++) {
-		struct service_route *route = &service->routes[count + i];
-
-		route->method = SLICE("GET");
-		route->path = service->sockets[i].path;
-		route->handler = service->sockets[i].accept;
-		route->socket = &service->sockets[i];
-		add_route(L, service, route);
-	}
-	service->route_count = all;
+	service->route_count = count;
 	lua_pop(L, 1);
 }
 
-static void read_jobs(lua_State *L, struct service *service)
+/* --- jobs and consumers ----------------------------------------------------------- */
+
+static void read_jobs(lua_State *L, const struct load *load)
 {
-	size_t count = push_list(L, 1, "jobs");
+	struct service *service = load->service;
+	size_t count = push_list(L, load, "jobs");
+	char what[ITEM_NAME];
 
 	service->jobs =
 		arena_alloc(&service->arena, (count + 1) * sizeof(*service->jobs));
 	for (size_t i = 0; i < count; i++) {
 		struct service_job *job = &service->jobs[i];
-		int item = push_item(L, i, "job");
+		int item = push_item(L, load, i, "job", what);
 
-		job->name = copy_text(L, service, item, "name", "job");
+		job->name = copy_text(L, load, item, "name", what);
 		job->every_s = get_number(L, item, "every_s", 0);
 		if (!(job->every_s >= 0.01 && job->every_s <= 86400))
-			luaL_error(L, "job %s: 'every_s' must be from 0.01 to 86400",
-				   job->name.at);
-		job->handler = get_function(L, item, "handler", true, job->name.at);
+			refuse(L, load, item,
+			       "job %s: 'every_s' must be from 0.01 to 86400",
+			       job->name.at);
+		job->handler = get_function(L, load, item, "handler", true, job->name.at);
 		for (size_t other = 0; other < i; other++)
 			if (slice_equal(service->jobs[other].name, job->name))
-				luaL_error(L, "two jobs are called %s", job->name.at);
+				refuse(L, load, item, "two jobs are called %s",
+				       job->name.at);
 		lua_pop(L, 1);
 	}
 	service->job_count = count;
 	lua_pop(L, 1);
 }
 
-static void read_keys(lua_State *L, struct service *service, int item,
+static void read_keys(lua_State *L, const struct load *load, int item,
 		      struct service_consumer *consumer)
 {
-	lua_getfield(L, item, "bind");
+	raw_field(L, item, "bind");
 	if (!lua_istable(L, -1) || lua_objlen(L, -1) > SERVICE_KEYS_MAX)
-		luaL_error(L,
-			   "consumer %s: 'bind' must be a table of up to %d routing keys",
-			   consumer->queue.at, SERVICE_KEYS_MAX);
+		refuse(L, load, item,
+		       "consumer %s: 'bind' must be a table of up to %d routing keys",
+		       consumer->queue.at, SERVICE_KEYS_MAX);
 	consumer->key_count = lua_objlen(L, -1);
 	for (size_t i = 0; i < consumer->key_count; i++) {
 		struct slice key;
 
 		lua_rawgeti(L, -1, (int)i + 1);
-		key.at = luaL_checklstring(L, -1, &key.size);
-		consumer->keys[i] = arena_copy(&service->arena, key);
+		if (lua_type(L, -1) != LUA_TSTRING)
+			refuse(L, load, item,
+			       "consumer %s: routing key %zu must be a text, not %s",
+			       consumer->queue.at, i + 1, luaL_typename(L, -1));
+		key.at = lua_tolstring(L, -1, &key.size);
+		consumer->keys[i] = arena_copy(&load->service->arena, key);
 		lua_pop(L, 1);
 	}
 	lua_pop(L, 1);
 }
 
-static void read_consumers(lua_State *L, struct service *service)
+static void read_consumers(lua_State *L, const struct load *load)
 {
-	size_t count = push_list(L, 1, "consumers");
+	struct service *service = load->service;
+	size_t count = push_list(L, load, "consumers");
+	char what[ITEM_NAME];
 
 	service->consumers =
 		arena_alloc(&service->arena, (count + 1) * sizeof(*service->consumers));
 	for (size_t i = 0; i < count; i++) {
 		struct service_consumer *consumer = &service->consumers[i];
-		int item = push_item(L, i, "consumer");
+		int item = push_item(L, load, i, "consumer", what);
 		double prefetch = get_number(L, item, "prefetch", 16);
 
-		consumer->queue = copy_text(L, service, item, "queue", "consumer");
+		consumer->queue = copy_text(L, load, item, "queue", what);
 		if (!(prefetch >= 1 && prefetch <= 1000))
-			luaL_error(L, "consumer %s: 'prefetch' must be from 1 to 1000",
-				   consumer->queue.at);
+			refuse(L, load, item,
+			       "consumer %s: 'prefetch' must be from 1 to 1000",
+			       consumer->queue.at);
 		consumer->prefetch = (unsigned)prefetch;
-		read_keys(L, service, item, consumer);
+		read_keys(L, load, item, consumer);
 		consumer->handler =
-			get_function(L, item, "handler", true, consumer->queue.at);
+			get_function(L, load, item, "handler", true, consumer->queue.at);
 		lua_pop(L, 1);
 	}
 	service->consumer_count = count;
 	lua_pop(L, 1);
 }
 
+/* --- the whole -------------------------------------------------------------------- */
+
+/* Under the budgets: nothing here holds what a raised error would lose. */
 static int run_file(lua_State *L)
 {
 	struct load *load = vm_call_data(L);
-	struct service *service = load->service;
+	lua_Debug ar;
 
 	loader_push_file(L, load->path);
+	lua_pushvalue(L, -1);
+	lua_getinfo(L, ">S", &ar);
+	load->chunk = arena_copy(&load->service->arena,
+				 slice_text(ar.source + (ar.source[0] == '@')));
+	load->last = ar.lastlinedefined > 0 ? (unsigned)ar.lastlinedefined : 1;
 	lua_call(L, 0, 1);
+	load->result = luaL_ref(L, LUA_REGISTRYINDEX);
+	return 0;
+}
+
+static int read_service(lua_State *L)
+{
+	const struct load *load = vm_call_data(L);
+	struct service *service = load->service;
+
+	lua_rawgeti(L, LUA_REGISTRYINDEX, load->result);
 	if (!lua_istable(L, 1))
-		luaL_error(L, "%s returns a %s; it must return the service", load->path,
-			   luaL_typename(L, 1));
-	service->name = copy_text(L, service, 1, "name", load->path);
-	read_sockets(L, service);
-	read_routes(L, service);
-	read_jobs(L, service);
-	read_consumers(L, service);
+		return luaL_error(
+			L, "%s:%d: the file returns a %s; it must return the service",
+			load->chunk.at, (int)load->last, luaL_typename(L, 1));
+	raw_field(L, 1, "name");
+	if (lua_type(L, -1) != LUA_TSTRING)
+		refuse(L, load, 0, "the service's 'name' must be a text, not %s",
+		       luaL_typename(L, -1));
+	lua_pop(L, 1);
+	service->name = copy_text(L, load, 1, "name", "service");
+	read_routes(L, load);
+	read_sockets(L, load);
+	read_jobs(L, load);
+	read_consumers(L, load);
 	return 0;
 }
 
 struct service *service_load(struct vm *vm, const char *path, struct fault *why)
 {
 	struct service *service = mem_zeroed(1, sizeof(*service));
-	struct load load = { service, path };
+	struct load load = { .service = service, .path = path, .result = LUA_NOREF };
+	bool read = false;
 
 	service->router = router_create();
-	if (vm_call(vm, run_file, &load, why) == 0)
+	if (vm_run(vm, run_file, &load, why) == 0) {
+		read = vm_call(vm, read_service, &load, why) == 0;
+		if (!read)
+			lua_pop(vm_main(vm), 1);
+		luaL_unref(vm_main(vm), LUA_REGISTRYINDEX, load.result);
+	}
+	if (read)
 		return service;
-	lua_pop(vm_main(vm), 1);
 	service_destroy(service);
 	return NULL;
 }

@@ -22,6 +22,9 @@ struct service_route {
 	struct slice method;
 	struct slice path;
 	struct slice title; /* method and path: the name of its spans */
+	/* Where its function is written: "scripts/x/service.lua:12", terminated; empty
+	 * for one of C. */
+	struct slice defined;
 	int handler; /* registry reference */
 	bool raw; /* the body is not JSON */
 	const struct service_socket *socket; /* or NULL */
@@ -67,8 +70,10 @@ struct service {
 	struct arena arena;
 };
 
-/* Runs the file and reads what it returns. NULL with file and line in why when it cannot.
- */
+/* Runs the file under the VM's budgets, then reads what it returned. NULL with why when
+ * it cannot: file and line of what is wrong stand in its detail wherever they are known
+ * (see excerpt.h), vm_traceback has the rest of an error that was raised. The VM may have
+ * kept something of the file: make a new one. */
 struct service *service_load(struct vm *vm, const char *path, struct fault *why);
 void service_destroy(struct service *service);
 

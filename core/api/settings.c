@@ -6,11 +6,13 @@
 #include "base/json.h"
 #include "script/loader.h"
 #include "script/vm.h"
+#include "script/watchdog.h"
 
 #include <lauxlib.h>
 #include <stdlib.h>
 
 #define CONF_MEMORY_MAX (16u << 20)
+#define CONF_CPU_MS 100
 
 struct setting {
 	struct buf name;
@@ -180,10 +182,17 @@ bool settings_read_file(struct settings *settings, const char *path, const char 
 			struct slice service, struct fault *why)
 {
 	struct reading reading = { settings, path, service };
-	struct vm_config config = { .memory_max = CONF_MEMORY_MAX, .lib_dir = lib_dir };
+	struct vm_config config = { .memory_max = CONF_MEMORY_MAX,
+				    .cpu_ms = CONF_CPU_MS,
+				    .lib_dir = lib_dir };
 	struct vm *vm = vm_create(NULL, &config);
-	bool read = vm_call(vm, read_conf, &reading, why) >= 0;
+	struct watchdog *watchdog = watchdog_create("settings");
+	bool read;
 
+	vm_watch(vm, watchdog);
+	read = vm_run(vm, read_conf, &reading, why) == 0;
+	vm_watch(vm, NULL);
+	watchdog_destroy(watchdog);
 	vm_destroy(vm);
 	return read;
 }

@@ -21,8 +21,6 @@ struct test_cases {
 	struct arena arena;
 	struct test_case *all;
 	size_t count;
-	test_ended_fn *ended; /* of the test that runs */
-	void *context;
 };
 
 struct loading {
@@ -77,9 +75,8 @@ struct test_cases *test_cases_load(struct vm *vm, const char *path, struct fault
 	struct loading loading = { cases, path };
 
 	cases->vm = vm;
-	if (vm_call(vm, load_file, &loading, why) == 0)
+	if (vm_run(vm, load_file, &loading, why) == 0)
 		return cases;
-	lua_pop(vm_main(vm), 1);
 	test_cases_destroy(cases);
 	return NULL;
 }
@@ -109,25 +106,8 @@ static void push_case(lua_State *L, void *data)
 	lua_rawgeti(L, LUA_REGISTRYINDEX, test->fn);
 }
 
-static void on_done(void *context, lua_State *L, const struct fault *why)
-{
-	struct test_cases *cases = context;
-
-	cases->ended(cases->context, why, task_traceback(cases->vm));
-}
-
 void test_cases_start(struct test_cases *cases, size_t index, struct mono deadline,
-		      test_ended_fn *ended, void *context)
+		      attempt_ended_fn *ended, void *context)
 {
-	struct task_config task = {
-		.push = push_case,
-		.data = &cases->all[index],
-		.deadline = deadline,
-		.done = on_done,
-		.context = cases,
-	};
-
-	cases->ended = ended;
-	cases->context = context;
-	task_start(cases->vm, &task);
+	attempt_start(cases->vm, push_case, &cases->all[index], deadline, ended, context);
 }

@@ -3,13 +3,13 @@
 #ifndef API_TEST_CASES_H
 #define API_TEST_CASES_H
 
-#include "base/fault.h"
-#include "script/task.h"
+#include "api/attempt.h"
 
 struct test_cases;
 struct vm;
 
-/* Runs the file. NULL with why when it cannot, or returns something else. */
+/* Runs the file, under the VM's budgets. NULL with why, and vm_traceback, when it cannot,
+ * or returns something else. */
 struct test_cases *test_cases_load(struct vm *vm, const char *path, struct fault *why);
 
 /* NULL is allowed. */
@@ -18,11 +18,8 @@ void test_cases_destroy(struct test_cases *cases);
 size_t test_cases_count(const struct test_cases *cases);
 struct slice test_cases_name(const struct test_cases *cases, size_t index);
 
-/* Starts the test as a task; one at a time. ended is called once: why NULL when it
- * passed. Both are borrowed during the call. */
-typedef void test_ended_fn(void *context, const struct fault *why,
-			   struct slice traceback);
+/* Starts the test as a task; one at a time. */
 void test_cases_start(struct test_cases *cases, size_t index, struct mono deadline,
-		      test_ended_fn *ended, void *context);
+		      attempt_ended_fn *ended, void *context);
 
 #endif

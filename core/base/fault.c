@@ -9,10 +9,12 @@
 static const struct {
 	const char *name;
 	const char *title;
+	const char *meaning;
 	int status;
 } kinds[FAULT_kinds] = {
-	[FAULT_none] = { "none", "No failure", 200 },
-#define FAULT(name, status, title) [FAULT_##name] = { #name, title, status },
+	[FAULT_none] = { "none", "No failure", "Nothing failed.", 200 },
+#define FAULT(name, status, title, meaning)                                              \
+	[FAULT_##name] = { #name, title, meaning, status },
 #include "base/fault.def"
 #undef FAULT
 };
@@ -59,6 +61,12 @@ const char *fault_title(enum fault_kind kind)
 {
 	check((unsigned)kind < FAULT_kinds);
 	return kinds[kind].title;
+}
+
+const char *fault_meaning(enum fault_kind kind)
+{
+	check((unsigned)kind < FAULT_kinds);
+	return kinds[kind].meaning;
 }
 
 enum fault_kind fault_kind_of(struct slice name)

@@ -15,7 +15,7 @@
 
 enum fault_kind {
 	FAULT_none,
-#define FAULT(name, status, title) FAULT_##name,
+#define FAULT(name, status, title, meaning) FAULT_##name,
 #include "base/fault.def"
 #undef FAULT
 	FAULT_kinds
@@ -39,6 +39,7 @@ bool fault_set_status(struct fault *why, enum fault_kind kind, int status,
 /* "bad_input"; a terminated literal. */
 const char *fault_name(enum fault_kind kind);
 const char *fault_title(enum fault_kind kind);
+const char *fault_meaning(enum fault_kind kind); /* a sentence */
 
 /* FAULT_none when the name is not one. */
 enum fault_kind fault_kind_of(struct slice name);

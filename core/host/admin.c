@@ -2,7 +2,7 @@
 #include "host/admin.h"
 
 #include "api/api.h"
-#include "api/handler.h"
+#include "api/request_record.h"
 #include "base/check.h"
 #include "base/json.h"
 #include "host/process.h"
@@ -53,7 +53,8 @@ static void respond(struct admin *admin, struct http_request *request,
 	struct mono began = http_request_began(request);
 
 	http_respond(request, status, &header, 1, body);
-	handler_record(admin->config.handler, method, endpoint, status, began);
+	request_record_count(loop_observer(admin->config.api->loop), method, endpoint,
+			     status, mono_seconds(began, clock_mono()));
 }
 
 /* --- /metrics --------------------------------------------------------------------- */
@@ -102,6 +103,7 @@ static void serve_metrics(struct admin *admin, struct http_request *request,
 static void write_readiness(const struct readiness *readiness, bool ready, bool draining,
 			    struct buf *out)
 {
+	const struct admin_config *config = &readiness->admin->config;
 	struct json json = json_to(out);
 
 	json_open_object(&json);
@@ -130,6 +132,8 @@ static void write_readiness(const struct readiness *readiness, bool ready, bool 
 		json_close_object(&json);
 	}
 	json_close_array(&json);
+	if (config->write_generation)
+		config->write_generation(config->generation_context, &json);
 	json_close_object(&json);
 }
 

@@ -3,8 +3,9 @@
  *
  * /health says that the loop turns. /ready asks the stores (a statement, a PING, the
  * state of the broker's connections), each within READY_TIMEOUT_MS, and names the one
- * that fails and why; it is 503 while the process drains. None is traced or logged; all
- * are counted.
+ * that fails and why; it is 503 while the process drains. It tells of the service's
+ * generation too, whose state does not change the status: an old one serves when the
+ * newest does not load. None is traced or logged; all are counted.
  */
 #ifndef HOST_ADMIN_H
 #define HOST_ADMIN_H
@@ -15,8 +16,8 @@
 #include <stdint.h>
 
 struct api;
-struct handler;
 struct http_request;
+struct json;
 struct log_hub;
 struct meter;
 struct vm;
@@ -36,10 +37,13 @@ void admin_count_process(struct admin_shared *shared, const struct log_hub *logs
 
 struct admin_config {
 	const struct api *api; /* the worker's stores */
-	struct handler *handler; /* counts requests */
 	struct log_hub *logs;
 	struct admin_shared *shared;
 	enum prometheus_dialect dialect;
+	/* Writes further members of /ready's object, which is open: `generation`, and
+	 * `error` when the newest source does not load. NULL: none. */
+	void (*write_generation)(void *context, struct json *json);
+	void *generation_context;
 };
 
 struct admin *admin_create(const struct admin_config *config);

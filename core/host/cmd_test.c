@@ -1,115 +1,116 @@
 /* SPDX-License-Identifier: MIT */
-/* cmd_test.c -- orrery test FILE...: Lua tests as tasks, without a socket.
+/* cmd_test.c -- orrery test [--watch] [--filter TEXT] FILE|FOLDER|LAB/SERVICE...: Lua
+ * tests as tasks, without a socket.
  *
- * A file returns an array of {name = text, fn = function}. Each file has fresh settings
- * and a fresh VM; its tests run one after the other, and may wait. Output is TAP; the
- * status is 1 when any failed. Stores are those of the environment (ORRERY_POSTGRES_URL
- * ...), needed only where a test uses them.
+ * A file returns an array of {name = text, fn = function}; its tests run one after the
+ * other, and may wait. Output is TAP; the status is 1 when any failed. Stores are those
+ * of the environment (ORRERY_POSTGRES_URL ...), needed only where a test uses them.
  */
 #include "host/command.h"
 
-#include "api/settings.h"
 #include "host/conf.h"
-#include "host/otel.h"
 #include "host/test_file.h"
-#include "host/wiring.h"
-#include "loop/worker.h"
-#include "watch/log.h"
-#include "watch/metrics.h"
+#include "host/test_select.h"
+#include "host/test_watch.h"
 
 #include <stdio.h>
-#include <unistd.h>
+#include <stdlib.h>
+#include <string.h>
 
-#define HELPER_QUEUE_MAX 16
+struct options {
+	bool watch;
+	const char *filter; /* NULL: none */
+	char *const *what;
+	size_t count;
+};
 
-static void print_log(void *context, const struct log_record *record)
+/* "--name VALUE" or "--name=VALUE" at args[*i]; *i moves on to the value. NULL: it is
+ * something else, or the value is missing. */
+static const char *option_value(char *const *args, size_t count, size_t *i,
+				const char *name)
 {
-	struct buf *line = context;
+	size_t size = strlen(name);
 
-	buf_append(line, SLICE("# "));
-	log_format_json(line, record, SLICE("test"));
+	if (strncmp(args[*i], name, size) != 0)
+		return NULL;
+	if (args[*i][size] == '=')
+		return args[*i] + size + 1;
+	if (args[*i][size] || *i + 1 == count)
+		return NULL;
+	return args[++*i];
 }
 
-/* What the file's services logged stands under its results as comments. */
-static void print_logs(struct log_hub *logs)
+static bool read_options(struct options *options, char *const *args, size_t count,
+			 struct fault *why)
 {
-	struct buf lines = { 0 };
+	size_t i;
 
-	while (log_hub_drain(logs, 1000, print_log, &lines))
-		;
-	if (lines.size) /* an empty buffer has no memory to point at */
-		fwrite(lines.at, 1, lines.size, stdout);
-	buf_finish(&lines);
-}
+	for (i = 0; i < count && args[i][0] == '-'; i++) {
+		const char *filter = option_value(args, count, &i, "--filter");
 
-/* Signs tokens where the environment has no secret. */
-#define TEST_JWT_SECRET "for tests only, known to everybody"
-
-static int report_failure(const char *path, const struct fault *why, int *total)
-{
-	printf("not ok %d - %s\n# %s\n", ++*total, path, why->detail);
-	return 1;
-}
-
-static int run_wired(struct wiring *wiring, const char *path, int *total)
-{
-	struct fault why;
-
-	if (!wiring_open(wiring, &why) || !test_file_open(wiring, &why))
-		return report_failure(path, &why, total);
-	return test_file_run(wiring, path, total);
-}
-
-/* Gives how many failed; counts all in *total. */
-static int run_file(struct wiring_shared *shared, const char *path, int *total)
-{
-	struct wiring wiring;
-	struct conf conf;
-	struct fault why;
-	int failed;
-
-	shared->conf = &conf;
-	if (!conf_load(&conf, NULL, NULL, 0, &why)) {
-		conf_finish(&conf);
-		return report_failure(path, &why, total);
+		if (filter)
+			options->filter = filter;
+		else if (strcmp(args[i], "--watch") == 0)
+			options->watch = true;
+		else
+			return fault_set(why, FAULT_bad_input,
+					 "%s: not an option, or without its value",
+					 args[i]);
 	}
-	if (!*conf.jwt_secret)
-		settings_set_text(conf.shown, SLICE("jwt_secret"),
-				  SLICE(TEST_JWT_SECRET));
-	shared->helper = helper_create(1, HELPER_QUEUE_MAX);
-	if (wiring_init(&wiring, shared, &why)) {
-		failed = run_wired(&wiring, path, total);
-		print_logs(shared->logs);
-		wiring_stop(&wiring);
-	} else {
-		failed = report_failure(path, &why, total);
+	options->what = args + i;
+	options->count = count - i;
+	if (options->count == 0)
+		return fault_set(why, FAULT_bad_input,
+				 "which files, folders or services?");
+	return true;
+}
+
+static int run_once(const struct test_selection *selection, const char *root,
+		    const char *filter)
+{
+	int total = 0, failed = 0;
+
+	for (size_t i = 0; i < selection->count; i++) {
+		struct test_file file = { root, selection->paths[i], filter, total + 1 };
+		struct test_outcome outcome;
+
+		test_file_run(&file, &outcome);
+		total += outcome.run;
+		failed += outcome.failed;
+		free(outcome.loaded);
 	}
-	helper_destroy(shared->helper); /* its work posts to the loop */
-	wiring_finish(&wiring);
-	conf_finish(&conf);
-	return failed;
+	return test_file_summary(total, failed);
+}
+
+static int run_selected(const struct options *options, const char *root,
+			struct fault *why)
+{
+	struct test_selection selection = { 0 };
+	int status = EXIT_usage;
+	bool known = true;
+
+	if (options->watch)
+		return test_watch(root, options->filter, options->what, options->count,
+				  why);
+	for (size_t i = 0; known && i < options->count; i++)
+		known = test_select(&selection, root, options->what[i], why);
+	if (known)
+		status = run_once(&selection, root, options->filter);
+	test_selection_finish(&selection);
+	return status;
 }
 
 int cmd_test(char *const *args, size_t count)
 {
-	struct otel_config otel;
-	struct fault why;
-	struct wiring_shared shared = { .otel = &otel };
-	int failed = 0, total = 0;
+	struct options options = { 0 };
+	struct fault why = { 0 };
+	int status = EXIT_usage;
+	char *root = NULL;
 
-	if (count == 0)
-		return command_refuse("test", "which files?");
-	if (!otel_config_read(&otel, SLICE("test"), otel_getenv, NULL, &why)) {
-		otel_config_finish(&otel);
-		return command_refuse("test", why.detail);
-	}
-	shared.logs = log_hub_create(LOG_warn, NULL, NULL);
-	shared.metrics = metrics_create();
-	for (size_t i = 0; i < count; i++)
-		failed += run_file(&shared, args[i], &total);
-	printf("1..%d\n# %d passed, %d failed\n", total, total - failed, failed);
-	log_hub_destroy(shared.logs);
-	metrics_destroy(shared.metrics);
-	otel_config_finish(&otel);
-	return failed ? EXIT_failed : EXIT_well;
+	if (read_options(&options, args, count, &why))
+		root = conf_find_root(options.what[0], &why);
+	if (root)
+		status = run_selected(&options, root, &why);
+	free(root);
+	return status == EXIT_usage ? command_refuse("test", why.detail) : status;
 }

@@ -457,10 +457,12 @@ static bool check_words(const struct conf *conf, struct fault *why)
 	static const char *const dialects[] = { "default", "micrometer", NULL };
 	static const char *const modes[] = { "development", "production", NULL };
 	static const char *const levels[] = { "debug", "info", "warn", "error", NULL };
+	static const char *const reloads[] = { "watch", "signal", NULL };
 
 	return one_of("dialect", conf->dialect, dialects, why) &&
 	       one_of("mode", conf->mode, modes, why) &&
-	       one_of("log_level", conf->log_level, levels, why);
+	       one_of("log_level", conf->log_level, levels, why) &&
+	       one_of("reload", conf->reload, reloads, why);
 }
 
 bool conf_load(struct conf *conf, const char *spec, char *const *args, size_t count,

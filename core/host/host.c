@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 #include "host/host.h"
 
-#include "api/service.h"
 #include "api/socket_hub.h"
 #include "base/check.h"
 #include "host/admin.h"
+#include "host/builder.h"
 #include "host/conf.h"
 #include "host/export.h"
+#include "host/intake.h"
 #include "host/otel.h"
+#include "host/process.h"
 #include "host/wiring.h"
 #include "host/worker_service.h"
 #include "loop/worker.h"
@@ -15,6 +17,7 @@
 #include "watch/log.h"
 #include "watch/metrics.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,7 +30,6 @@
 #define AMQP_CONNECT_TIMEOUT_MS 3000
 #define AMQP_HEARTBEAT_S 10
 #define AMQP_DELIVERY_LIMIT 10
-#define EVENTS "events" /* the exchange of all labs */
 
 struct host_worker {
 	struct wiring wiring;
@@ -47,7 +49,11 @@ struct host {
 	struct observer publisher, consumer; /* of AMQP's threads */
 	struct admin_shared shared;
 	struct host_worker *workers;
+	struct wiring **wirings; /* theirs, for the builder */
+	struct worker_service **services;
 	size_t wired; /* workers that have their wiring */
+	struct intake *intake;
+	struct builder *builder;
 	unsigned port;
 };
 
@@ -134,8 +140,6 @@ static bool wire_workers(struct host *host, struct fault *why)
 		wiring->api.wake_job = wake_job;
 		wiring->api.wake_job_context = host;
 		hubs[i] = wiring->api.sockets;
-		if (!wiring_open(wiring, why))
-			break;
 		if (i + 1 == host->conf->workers) {
 			socket_hub_join(hubs, i + 1);
 			free(hubs);
@@ -146,7 +150,14 @@ static bool wire_workers(struct host *host, struct fault *why)
 	return false;
 }
 
-static bool load_service(struct host *host, struct fault *why)
+static void on_full(void *context)
+{
+	struct host *host = context;
+
+	builder_ask(host->builder, BUILDER_full);
+}
+
+static void make_workers(struct host *host)
 {
 	for (size_t i = 0; i < host->conf->workers; i++) {
 		struct worker_service_config config = {
@@ -155,48 +166,32 @@ static bool load_service(struct host *host, struct fault *why)
 			.logs = host->logs,
 			.shared = &host->shared,
 			.first = i == 0,
+			.full = on_full,
+			.full_context = host,
 		};
 
-		host->workers[i].service = worker_service_create(&config, why);
-		if (!host->workers[i].service)
-			return false;
+		host->workers[i].service = worker_service_create(&config);
+		host->wirings[i] = &host->workers[i].wiring;
+		host->services[i] = host->workers[i].service;
 	}
-	return true;
 }
 
-/* Each worker has loaded the same file, so the consumers are the same on all. */
-static bool start_consumers(struct host *host, struct fault *why)
+static bool load_service(struct host *host, struct fault *why)
 {
-	const struct service *service = worker_service_of(host->workers[0].service);
-	size_t count = host->conf->workers;
-	struct amqp_receiver *receivers;
+	struct builder_config config = {
+		.conf = host->conf,
+		.logs = host->logs,
+		.metrics = host->metrics,
+		.wirings = host->wirings,
+		.workers = host->services,
+		.count = host->conf->workers,
+	};
 
-	if (!service->consumer_count)
-		return true;
-	if (!host->amqp)
-		return fault_set(
-			why, FAULT_bad_input,
-			"the service consumes queues: set amqp_url (ORRERY_AMQP_URL)");
-	receivers = mem_zeroed(count, sizeof(*receivers));
-	for (size_t i = 0; i < service->consumer_count; i++) {
-		const struct service_consumer *consumer = &service->consumers[i];
-		struct amqp_consumer_config config = {
-			.queue = consumer->queue,
-			.exchange = SLICE(EVENTS),
-			.keys = consumer->keys,
-			.key_count = consumer->key_count,
-			.prefetch = consumer->prefetch,
-			.receivers = receivers,
-			.receiver_count = count,
-		};
-
-		for (size_t w = 0; w < count; w++)
-			receivers[w] =
-				worker_service_receiver(host->workers[w].service, i);
-		amqp_consume(host->amqp, &config);
-	}
-	free(receivers);
-	return true;
+	make_workers(host);
+	host->intake = intake_create(host->amqp, host->services, host->conf->workers);
+	config.intake = host->intake;
+	host->builder = builder_create(&config);
+	return builder_first(host->builder, why);
 }
 
 static bool listen_all(struct host *host, struct fault *why)
@@ -220,6 +215,7 @@ static void start_threads(struct host *host)
 		host->workers[i].thread =
 			thread_start(name, worker_service_run, host->workers[i].service);
 	}
+	builder_start(host->builder);
 }
 
 /* --- start, wait, end ------------------------------------------------------------- */
@@ -239,13 +235,11 @@ static bool start_export(struct host *host, struct fault *why)
 
 static void announce(struct host *host)
 {
-	const struct service *service = worker_service_of(host->workers[0].service);
 	struct attr attrs[] = {
 		attr_text(SLICE("version"), SLICE(ORRERY_VERSION)),
 		attr_text(SLICE("host"), slice_text(host->conf->host)),
 		attr_integer(SLICE("port"), host->port),
 		attr_integer(SLICE("workers"), host->conf->workers),
-		attr_integer(SLICE("routes"), (int64_t)service->route_count),
 	};
 
 	log_write(host->log, LOG_info, NULL, SLICE("serving"), attrs,
@@ -257,16 +251,37 @@ static bool start(struct host *host, struct fault *why)
 	make_shared(host);
 	return make_amqp(host, why) && wire_workers(host, why) &&
 	       load_service(host, why) && listen_all(host, why) &&
-	       start_export(host, why) && start_consumers(host, why);
+	       start_export(host, why);
 }
 
+static void look_at_threads(struct host *host)
+{
+	for (size_t i = 0; i < host->conf->workers; i++)
+		worker_service_look(host->workers[i].service);
+	builder_look(host->builder);
+}
+
+/* SIGHUP reloads; SIGTERM and SIGINT end the wait. Nothing comes: once a second the
+ * threads are looked at. */
 static void wait_for_end(struct host *host, const sigset_t *signals)
 {
-	int signal = 0;
+	struct timespec second = { 1, 0 };
+	int number;
 
-	sigwait(signals, &signal);
+	do {
+		number = sigtimedwait(signals, NULL, &second);
+		if (number == SIGHUP)
+			builder_ask(host->builder, BUILDER_asked);
+		else if (number < 0 && errno == EAGAIN)
+			look_at_threads(host);
+	} while (number != SIGTERM && number != SIGINT);
+}
+
+static void drain(struct host *host)
+{
 	log_printf(host->log, LOG_info, "draining");
 	atomic_store(&host->shared.draining, true);
+	builder_stop(host->builder);
 	if (host->amqp)
 		amqp_quiesce(host->amqp);
 	for (size_t i = 0; i < host->conf->workers; i++)
@@ -284,6 +299,8 @@ static void finish(struct host *host)
 		worker_service_stop(host->workers[i].service);
 	for (size_t i = 0; i < host->wired; i++)
 		wiring_stop(&host->workers[i].wiring);
+	for (size_t i = 0; i < host->wired; i++)
+		worker_service_close(host->workers[i].service);
 	amqp_destroy(host->amqp, FLUSH_MS);
 	helper_destroy(host->helper);
 	export_stop(host->export, FLUSH_MS);
@@ -293,9 +310,13 @@ static void finish(struct host *host)
 		worker_service_destroy(host->workers[i].service);
 	for (size_t i = 0; i < host->wired; i++)
 		wiring_finish(&host->workers[i].wiring);
+	builder_destroy(host->builder);
+	intake_destroy(host->intake);
 	export_destroy(host->export);
 	metrics_destroy(host->metrics);
 	otel_config_finish(&host->otel);
+	free(host->wirings);
+	free(host->services);
 	free(host->workers);
 }
 
@@ -305,12 +326,16 @@ bool host_serve(const struct conf *conf, struct fault *why)
 	sigset_t signals;
 	bool started;
 
+	process_raise_limits();
 	signal(SIGPIPE, SIG_IGN);
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGTERM);
 	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGHUP);
 	sigprocmask(SIG_BLOCK, &signals, NULL); /* before any thread */
 	host.workers = mem_zeroed(conf->workers, sizeof(*host.workers));
+	host.wirings = mem_zeroed(conf->workers, sizeof(*host.wirings));
+	host.services = mem_zeroed(conf->workers, sizeof(*host.services));
 	started = otel_config_read(&host.otel, slice_text(conf->service), otel_getenv,
 				   NULL, why) &&
 		  start(&host, why);
@@ -318,6 +343,7 @@ bool host_serve(const struct conf *conf, struct fault *why)
 		start_threads(&host);
 		announce(&host);
 		wait_for_end(&host, &signals);
+		drain(&host);
 	}
 	finish(&host);
 	return started;

@@ -2,36 +2,49 @@
 /* main.c -- from the command line to a command. */
 #include "host/command.h"
 
+#include "host/near.h"
+
 #include <stdio.h>
 #include <string.h>
 
 static int print_usage(FILE *out)
 {
-	fprintf(out, "orrery %s -- services in Lua, observed\n\n", ORRERY_VERSION);
+	fprintf(out,
+		"orrery %s -- services in Lua, observed\n\n"
+		"Usage: orrery COMMAND [ARGUMENT...]\n\n",
+		ORRERY_VERSION);
 	for (const struct command *command = commands; command->name; command++)
-		fprintf(out, "  orrery %-8s %-24s %s\n", command->name,
-			command->arguments, command->summary);
-	fprintf(out, "\n  orrery help COMMAND, orrery --version\n");
+		fprintf(out, "  %-8s  %s\n", command->name, command->summary);
+	fprintf(out, "\norrery COMMAND --help tells more; orrery --version.\n");
 	return out == stdout ? EXIT_well : EXIT_usage;
 }
 
-static const struct command *find_command(const char *name)
+static int refuse_command(const char *name)
 {
+	struct near near = near_to(slice_text(name));
+
 	for (const struct command *command = commands; command->name; command++)
-		if (strcmp(command->name, name) == 0)
-			return command;
-	return NULL;
+		near_offer(&near, slice_text(command->name));
+	fprintf(stderr, "orrery: no command '%s'", name);
+	if (*near.best)
+		fprintf(stderr, ", did you mean '%s'?", near.best);
+	fprintf(stderr, "\n\n");
+	return print_usage(stderr);
 }
 
 static int print_help(const char *name)
 {
-	const struct command *command = find_command(name);
+	const struct command *command = command_of(name);
 
 	if (!command)
-		return command_refuse("help", "no such command");
-	printf("orrery %s %s\n\n%s\n", command->name, command->arguments,
-	       command->summary);
+		return refuse_command(name);
+	command_print_help(command, stdout);
 	return EXIT_well;
+}
+
+static bool is_help(const char *word)
+{
+	return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
 }
 
 int main(int count, char **args)
@@ -44,14 +57,13 @@ int main(int count, char **args)
 		printf("orrery %s\n", ORRERY_VERSION);
 		return EXIT_well;
 	}
-	if (strcmp(args[1], "--help") == 0 || strcmp(args[1], "help") == 0)
+	if (is_help(args[1]) || strcmp(args[1], "help") == 0)
 		return count > 2 ? print_help(args[2]) : print_usage(stdout);
-	command = find_command(args[1]);
-	if (!command) {
-		fprintf(stderr, "orrery: no command '%s'\n\n", args[1]);
-		return print_usage(stderr);
-	}
-	if (count > 2 && strcmp(args[2], "--help") == 0)
-		return print_help(args[1]);
+	command = command_of(args[1]);
+	if (!command)
+		return refuse_command(args[1]);
+	for (int i = 2; i < count; i++)
+		if (is_help(args[i]))
+			return print_help(args[1]);
 	return command->run(args + 2, (size_t)count - 2);
 }

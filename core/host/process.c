@@ -89,3 +89,13 @@ double process_measure(struct meter *meter)
 		return 0;
 	return seconds_of(usage.ru_utime) + seconds_of(usage.ru_stime);
 }
+
+void process_raise_limits(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}

@@ -97,17 +97,13 @@ bool wiring_init(struct wiring *wiring, const struct wiring_shared *shared,
 		 struct fault *why)
 {
 	const struct conf *conf = shared->conf;
-	struct vm_config vm = { 0 };
 
 	*wiring = (struct wiring){ 0 };
 	make_observer(wiring, shared);
 	wiring->loop = loop_create(&wiring->observer, &wiring->chaos);
 	wiring->lib_dir = conf_path(conf->root, "lib", NULL, NULL);
-	vm.memory_max = (size_t)conf->memory_max_mb << 20;
-	vm.lib_dir = wiring->lib_dir;
-	vm.service_dir = conf->service_dir;
+	wiring->conf = conf;
 	wiring->api.loop = wiring->loop;
-	wiring->api.vm = vm_create(wiring->loop, &vm);
 	wiring->api.metrics = shared->metrics;
 	wiring->api.helper = shared->helper;
 	wiring->api.sockets = socket_hub_create(wiring->loop);
@@ -128,8 +124,21 @@ static int open_modules(struct lua_State *L)
 	return 0;
 }
 
+struct vm_config wiring_vm_config(const struct wiring *wiring)
+{
+	return (struct vm_config){
+		.memory_max = (size_t)wiring->conf->memory_max_mb << 20,
+		.cpu_ms = (int)wiring->conf->cpu_ms,
+		.lib_dir = wiring->lib_dir,
+		.service_dir = wiring->conf->service_dir,
+	};
+}
+
 bool wiring_open(struct wiring *wiring, struct fault *why)
 {
+	struct vm_config config = wiring_vm_config(wiring);
+
+	wiring->api.vm = vm_create(wiring->loop, &config);
 	return vm_call(wiring->api.vm, open_modules, &wiring->api, why) >= 0;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* wiring.h -- everything one worker has: made here, in order, and taken apart in reverse.
  *
- *   observer, chaos -> loop -> pools -> VM with the native modules -> service
+ *   observer, chaos -> loop -> pools -> VM with the native modules
  *
  * Nothing of it is shared with another worker. What the process has once (metrics, log
  * hub, helper threads, AMQP) is borrowed.
@@ -11,6 +11,7 @@
 
 #include "api/api.h"
 #include "base/chaos.h"
+#include "script/vm.h"
 #include "watch/observer.h"
 
 struct conf;
@@ -31,16 +32,21 @@ struct wiring {
 	struct chaos chaos;
 	struct loop *loop;
 	struct api api;
+	const struct conf *conf;
 	char *lib_dir;
 };
 
-/* Makes loop, pools and VM; api.amqp, api.wake_job and the hubs' joining are the
- * caller's. On false nothing is left. */
+/* Makes loop and pools; api.amqp, api.wake_job and the hubs' joining are the caller's. On
+ * false nothing is left. */
 bool wiring_init(struct wiring *wiring, const struct wiring_shared *shared,
 		 struct fault *why);
 
-/* Provides the native modules; after api is complete. */
+/* For commands, which have one VM for all: makes it, with the native modules, when api is
+ * complete. A service's VMs belong to its generations (generation.h). */
 bool wiring_open(struct wiring *wiring, struct fault *why);
+
+/* What a VM of this worker is made with; borrows from wiring. */
+struct vm_config wiring_vm_config(const struct wiring *wiring);
 
 /* Taking apart, when the loop has stopped, in three steps, because workers, AMQP and
  * helper threads still send mail to one another's loops. Each step does those before it.

@@ -1,48 +1,55 @@
 /* SPDX-License-Identifier: MIT */
 #include "host/worker_service.h"
 
-#include "api/consumer.h"
 #include "api/handler.h"
 #include "api/job.h"
-#include "api/service.h"
-#include "api/socket.h"
 #include "api/socket_hub.h"
 #include "base/check.h"
+#include "base/json.h"
 #include "host/admin.h"
 #include "host/conf.h"
+#include "host/generation.h"
 #include "host/wiring.h"
 #include "http/request.h"
 #include "http/server.h"
 #include "loop/loop.h"
-#include "script/task.h"
 #include "script/vm.h"
+#include "script/watchdog.h"
 #include "store/amqp.h"
+#include "watch/log.h"
 #include "watch/metrics.h"
+#include "watch/trace.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #define MEASURE_MS 1000
 #define DRAIN_LOOK_MS 10
-#define SOCKET_MESSAGE_MAX (64u << 10)
+#define ADMIN_REQUESTS 64 /* /ready and /metrics are answered by a full service, too */
+#define GIVE_BACK_MS 1000 /* a message that nobody here consumes any more */
 #define GOING_AWAY 1001 /* RFC 6455, 7.4.1 */
 
 struct worker_service {
 	struct worker_service_config config;
 	struct loop *loop;
-	struct service *service;
-	struct handler *handler;
-	struct socket_server *sockets;
+	struct generation *current;
+	struct list draining; /* generations, the oldest first */
+	unsigned draining_count;
+	struct timer generations; /* looks whether one may end */
+	struct job_hooks jobs;
+	struct watchdog *_Atomic watchdog; /* while it runs */
 	struct http_server *server;
-	struct job_runner *jobs;
-	struct consumer **consumers;
 	struct admin *admin;
+	struct buf report; /* of the builder, for /ready */
 	struct timer measure;
 	struct timer drain;
 	struct mail drain_mail;
 	struct mono drain_until;
+	bool ending; /* it takes no further generation */
 	struct {
 		double memory;
 		double connections;
+		double generations;
 	} seen; /* what the gauges say of this worker */
 };
 
@@ -55,12 +62,22 @@ static void move_gauge(struct worker_service *worker, enum metric_id id, double 
 	*seen = now;
 }
 
+static size_t memory_used(const struct worker_service *worker)
+{
+	size_t used = vm_memory_used(worker->current->api.vm);
+
+	for (struct list *at = worker->draining.next; at != &worker->draining;
+	     at = at->next)
+		used += vm_memory_used(list_of(at, struct generation, member)->api.vm);
+	return used;
+}
+
 static void on_measure(void *context)
 {
 	struct worker_service *worker = context;
 
 	move_gauge(worker, METRIC_vm_memory, &worker->seen.memory,
-		   (double)vm_memory_used(worker->config.wiring->api.vm));
+		   (double)memory_used(worker));
 	if (worker->server)
 		move_gauge(worker, METRIC_http_server_connections,
 			   &worker->seen.connections,
@@ -70,6 +87,142 @@ static void on_measure(void *context)
 		    worker);
 }
 
+static void count_generations(struct worker_service *worker)
+{
+	if (worker->config.first)
+		move_gauge(worker, METRIC_generations, &worker->seen.generations,
+			   1 + worker->draining_count);
+}
+
+/* --- jobs: one that an older generation still runs waits for it ------------------- */
+
+static bool job_is_busy(void *context, struct slice name)
+{
+	struct worker_service *worker = context;
+
+	for (struct list *at = worker->draining.next; at != &worker->draining;
+	     at = at->next)
+		if (job_runner_runs(list_of(at, struct generation, member)->jobs, name))
+			return true;
+	return false;
+}
+
+static void job_has_ended(void *context, struct slice name)
+{
+	struct worker_service *worker = context;
+
+	if (worker->current->jobs)
+		job_runner_wake(worker->current->jobs, name);
+}
+
+/* --- generations ------------------------------------------------------------------ */
+
+static void end_generation(struct worker_service *worker, struct generation *generation)
+{
+	list_remove(&generation->member);
+	worker->draining_count--;
+	generation_destroy(generation);
+	count_generations(worker);
+}
+
+/* Those that are idle, or late. */
+static void end_generations(struct worker_service *worker)
+{
+	struct mono now = clock_mono();
+	struct list *at = worker->draining.next;
+
+	while (at != &worker->draining) {
+		struct generation *generation = list_of(at, struct generation, member);
+
+		at = at->next;
+		if (generation_idle(generation) || now.ns >= generation->drain_until.ns)
+			end_generation(worker, generation);
+	}
+}
+
+static void on_look_at_generations(void *context)
+{
+	struct worker_service *worker = context;
+
+	end_generations(worker);
+	if (worker->draining_count && !worker->ending)
+		timer_start(worker->loop, &worker->generations,
+			    mono_after_ms(clock_mono(), DRAIN_LOOK_MS),
+			    on_look_at_generations, worker);
+}
+
+static void retire(struct worker_service *worker, struct generation *old)
+{
+	old->drain_until =
+		mono_after_ms(clock_mono(), (int64_t)worker->config.conf->drain_ms);
+	list_append(&worker->draining, &old->member);
+	worker->draining_count++;
+	for (struct list *at = worker->draining.next; at != &worker->draining;
+	     at = at->next)
+		generation_retire(list_of(at, struct generation, member),
+				  worker->current);
+	if (worker->draining_count > WORKER_DRAINING_MAX)
+		end_generations(worker);
+	if (worker->draining_count > WORKER_DRAINING_MAX)
+		end_generation(worker,
+			       list_of(worker->draining.next, struct generation, member));
+	/* Not later than it was to be: swaps may follow one another faster than that. */
+	if (!timer_started(&worker->generations))
+		timer_start(worker->loop, &worker->generations,
+			    mono_after_ms(clock_mono(), DRAIN_LOOK_MS),
+			    on_look_at_generations, worker);
+}
+
+void worker_service_put(struct worker_service *worker, struct generation *generation)
+{
+	const struct observer *observer = loop_observer(worker->loop);
+	struct generation *old = worker->current;
+
+	tracer_set_generation(observer->tracer, generation->number);
+	log_set_generation(observer->log, generation->number);
+	worker->current = generation;
+	generation_adopt(generation, worker->loop, atomic_load(&worker->watchdog),
+			 worker->config.first ? &worker->jobs : NULL);
+	vm_on_full(generation->api.vm, worker->config.full, worker->config.full_context);
+	if (old)
+		retire(worker, old);
+	else
+		on_measure(worker);
+	count_generations(worker);
+}
+
+struct swap {
+	struct mail mail;
+	struct worker_service *worker;
+	struct generation *generation;
+	void (*done)(void *context);
+	void *context;
+};
+
+static void on_swap(void *context)
+{
+	struct swap *swap = context;
+
+	if (swap->worker->ending)
+		generation_destroy(swap->generation);
+	else
+		worker_service_put(swap->worker, swap->generation);
+	swap->done(swap->context);
+	free(swap);
+}
+
+void worker_service_swap(struct worker_service *worker, struct generation *generation,
+			 void (*done)(void *context), void *context)
+{
+	struct swap *swap = mem_zeroed(1, sizeof(*swap));
+
+	*swap = (struct swap){ .worker = worker,
+			       .generation = generation,
+			       .done = done,
+			       .context = context };
+	loop_post(worker->loop, &swap->mail, on_swap, swap);
+}
+
 /* --- serving ---------------------------------------------------------------------- */
 
 static void on_request(void *context, struct http_request *request)
@@ -77,7 +230,7 @@ static void on_request(void *context, struct http_request *request)
 	struct worker_service *worker = context;
 
 	if (!admin_serve(worker->admin, request))
-		handler_serve(worker->handler, request);
+		handler_serve(worker->current->handler, request);
 }
 
 /* Answered by the server itself: a body too large, too many requests. */
@@ -86,47 +239,63 @@ static void on_refused(void *context, struct slice method, const struct fault *w
 {
 	struct worker_service *worker = context;
 
-	handler_refused(worker->handler, method, why, trace_id);
+	handler_refused(worker->current->handler, method, why, trace_id);
 }
 
-static void make_sockets(struct worker_service *worker)
+void worker_service_deliver(struct worker_service *worker, struct slice queue,
+			    struct amqp_delivery *delivery)
 {
-	const struct api *api = &worker->config.wiring->api;
-	struct socket_server_config config = {
-		.loop = worker->loop,
-		.vm = api->vm,
-		.hub = api->sockets,
-		.task_timeout_ms = (int)worker->config.conf->task_timeout_ms,
-		.message_size_max = SOCKET_MESSAGE_MAX,
-		.production = strcmp(worker->config.conf->mode, "production") == 0,
-	};
-
-	worker->sockets = socket_server_create(&config);
+	if (!generation_deliver(worker->current, queue, delivery))
+		amqp_settle(worker->config.wiring->api.amqp, delivery, AMQP_retry,
+			    GIVE_BACK_MS);
 }
 
-static void make_handler(struct worker_service *worker)
-{
-	const struct conf *conf = worker->config.conf;
-	struct handler_config config = {
-		.loop = worker->loop,
-		.vm = worker->config.wiring->api.vm,
-		.service = worker->service,
-		.sockets = worker->sockets,
-		.tasks_max = conf->tasks_max,
-		.task_timeout_ms = (int)conf->task_timeout_ms,
-		.production = strcmp(conf->mode, "production") == 0,
-	};
+/* --- /ready ----------------------------------------------------------------------- */
 
-	worker->handler = handler_create(&config);
+static void write_generation(void *context, struct json *json)
+{
+	struct worker_service *worker = context;
+
+	if (!worker->report.size)
+		return;
+	json_key(json, SLICE("generation"));
+	json_raw(json, buf_slice(&worker->report));
+}
+
+struct report {
+	struct mail mail;
+	struct worker_service *worker;
+	size_t size;
+	char json[];
+};
+
+static void on_report(void *context)
+{
+	struct report *report = context;
+
+	buf_reset(&report->worker->report);
+	buf_append(&report->worker->report, slice_of(report->json, report->size));
+	free(report);
+}
+
+void worker_service_report(struct worker_service *worker, struct slice json)
+{
+	struct report *report = mem_zeroed(1, sizeof(*report) + json.size);
+
+	report->worker = worker;
+	report->size = json.size;
+	memcpy(report->json, json.at, json.size);
+	loop_post(worker->loop, &report->mail, on_report, report);
 }
 
 static void make_admin(struct worker_service *worker)
 {
 	struct admin_config config = {
 		.api = &worker->config.wiring->api,
-		.handler = worker->handler,
 		.logs = worker->config.logs,
 		.shared = worker->config.shared,
+		.write_generation = write_generation,
+		.generation_context = worker,
 		.dialect = strcmp(worker->config.conf->dialect, "micrometer") == 0
 				   ? PROMETHEUS_micrometer
 				   : PROMETHEUS_default,
@@ -135,38 +304,15 @@ static void make_admin(struct worker_service *worker)
 	worker->admin = admin_create(&config);
 }
 
-static void make_consumers(struct worker_service *worker)
-{
-	const struct api *api = &worker->config.wiring->api;
-	const struct service *service = worker->service;
-
-	worker->consumers =
-		mem_zeroed(service->consumer_count + 1, sizeof(*worker->consumers));
-	for (size_t i = 0; i < service->consumer_count; i++)
-		worker->consumers[i] = consumer_create(worker->loop, api->vm, api->amqp,
-						       &service->consumers[i]);
-}
-
-struct worker_service *worker_service_create(const struct worker_service_config *config,
-					     struct fault *why)
+struct worker_service *worker_service_create(const struct worker_service_config *config)
 {
 	struct worker_service *worker = mem_zeroed(1, sizeof(*worker));
-	const struct api *api = &config->wiring->api;
 
 	worker->config = *config;
 	worker->loop = config->wiring->loop;
-	worker->service = service_load(api->vm, config->conf->service_file, why);
-	if (!worker->service) {
-		free(worker);
-		return NULL;
-	}
-	make_sockets(worker);
-	make_handler(worker);
+	worker->jobs = (struct job_hooks){ job_is_busy, job_has_ended, worker };
+	list_init(&worker->draining);
 	make_admin(worker);
-	make_consumers(worker);
-	if (config->first)
-		worker->jobs = job_runner_create(worker->loop, api->vm, worker->service);
-	on_measure(worker);
 	return worker;
 }
 
@@ -178,8 +324,10 @@ unsigned worker_service_listen(struct worker_service *worker, unsigned port,
 		.host = slice_text(conf->host),
 		.port = port,
 		.body_size_max = conf->body_size_max,
-		.requests_max = conf->tasks_max,
+		.requests_max = conf->tasks_max + conf->queue_max + ADMIN_REQUESTS,
 		.connections_max = conf->connections_max,
+		.arriving_max = (size_t)conf->arriving_max_mb << 20,
+		.http2 = conf->http2,
 		.idle_timeout_ms = (int)conf->idle_timeout_ms,
 		.request_timeout_ms = (int)conf->request_timeout_ms,
 		.handler = on_request,
@@ -192,22 +340,34 @@ unsigned worker_service_listen(struct worker_service *worker, unsigned port,
 	return worker->server ? http_server_port(worker->server) : 0;
 }
 
-const struct service *worker_service_of(const struct worker_service *worker)
+struct loop *worker_service_loop(const struct worker_service *worker)
 {
-	return worker->service;
-}
-
-struct amqp_receiver worker_service_receiver(struct worker_service *worker, size_t index)
-{
-	return (struct amqp_receiver){ worker->loop, consumer_deliver,
-				       worker->consumers[index] };
+	return worker->loop;
 }
 
 void worker_service_run(void *context)
 {
 	struct worker_service *worker = context;
+	struct watchdog *watchdog =
+		watchdog_create(worker->config.first ? "worker-0" : "worker");
 
+	atomic_store(&worker->watchdog, watchdog);
+	vm_watch(worker->current->api.vm, watchdog);
 	loop_run(worker->loop);
+	atomic_store(&worker->watchdog, NULL);
+	vm_watch(worker->current->api.vm, NULL);
+	for (struct list *at = worker->draining.next; at != &worker->draining;
+	     at = at->next)
+		vm_watch(list_of(at, struct generation, member)->api.vm, NULL);
+	watchdog_destroy(watchdog);
+}
+
+void worker_service_look(struct worker_service *worker)
+{
+	struct watchdog *watchdog = atomic_load(&worker->watchdog);
+
+	if (watchdog)
+		watchdog_stuck(watchdog);
 }
 
 /* --- jobs woken from any worker --------------------------------------------------- */
@@ -222,9 +382,10 @@ struct wake {
 static void on_wake(void *context)
 {
 	struct wake *wake = context;
+	struct generation *current = wake->worker->current;
 
-	if (wake->worker->jobs)
-		job_runner_wake(wake->worker->jobs, slice_of(wake->name, wake->size));
+	if (current && current->jobs)
+		job_runner_wake(current->jobs, slice_of(wake->name, wake->size));
 	free(wake);
 }
 
@@ -244,9 +405,12 @@ void worker_service_wake_job(struct worker_service *worker, struct slice name)
  * sent. */
 static bool is_idle(const struct worker_service *worker)
 {
-	const struct api *api = &worker->config.wiring->api;
-
-	return task_count(api->vm) == 0 && socket_hub_count(api->sockets) == 0 &&
+	for (struct list *at = worker->draining.next; at != &worker->draining;
+	     at = at->next)
+		if (!generation_idle(list_of(at, struct generation, member)))
+			return false;
+	return generation_idle(worker->current) &&
+	       socket_hub_count(worker->config.wiring->api.sockets) == 0 &&
 	       (!worker->server || http_server_connections(worker->server) == 0);
 }
 
@@ -266,9 +430,10 @@ static void on_drain(void *context)
 {
 	struct worker_service *worker = context;
 
+	worker->ending = true;
 	worker->drain_until =
 		mono_after_ms(clock_mono(), (int64_t)worker->config.conf->grace_ms);
-	job_runner_stop(worker->jobs);
+	job_runner_stop(worker->current->jobs);
 	if (worker->server)
 		http_server_drain(worker->server);
 	socket_hub_close_all(worker->config.wiring->api.sockets, GOING_AWAY);
@@ -284,24 +449,36 @@ void worker_service_stop(struct worker_service *worker)
 {
 	if (!worker)
 		return;
+	worker->ending = true;
 	timer_stop(worker->loop, &worker->measure);
 	timer_stop(worker->loop, &worker->drain);
-	job_runner_stop(worker->jobs);
+	timer_stop(worker->loop, &worker->generations);
+	if (worker->current)
+		job_runner_stop(worker->current->jobs);
 	http_server_destroy(worker->server);
 	worker->server = NULL;
 }
 
-void worker_service_destroy(struct worker_service *worker)
+void worker_service_close(struct worker_service *worker)
 {
 	if (!worker)
 		return;
-	for (size_t i = 0; i < worker->service->consumer_count; i++)
-		consumer_destroy(worker->consumers[i]);
-	free(worker->consumers);
-	job_runner_destroy(worker->jobs);
+	for (struct list *at = worker->draining.next; at != &worker->draining;
+	     at = at->next)
+		generation_close(list_of(at, struct generation, member));
+	generation_close(worker->current);
+}
+
+void worker_service_destroy(struct worker_service *worker)
+{
+	struct list *member;
+
+	if (!worker)
+		return;
+	while ((member = list_take(&worker->draining)))
+		generation_destroy(list_of(member, struct generation, member));
+	generation_destroy(worker->current);
 	admin_destroy(worker->admin);
-	socket_server_destroy(worker->sockets);
-	handler_destroy(worker->handler);
-	service_destroy(worker->service);
+	buf_finish(&worker->report);
 	free(worker);
 }

@@ -12,6 +12,8 @@
 #include <errno.h>
 #include <sys/socket.h>
 
+#define HEADERS_MAX 100 /* h2o has the same limit, but for HTTP/1 only */
+
 struct server_handler {
 	h2o_handler_t super;
 	struct http_server *server;
@@ -48,9 +50,14 @@ static bool request_target(struct http_request *request, struct fault *why)
 static bool request_framing(const struct http_request *request, struct fault *why)
 {
 	const h2o_buffer_t *input = request->connection->socket->input;
+	enum server_framing framing = server_framing_check(
+		slice_of(input->bytes, input->size), request->h2o->version & 0xff, why);
 
-	return server_framing_check(slice_of(input->bytes, input->size),
-				    request->h2o->version & 0xff, why);
+	if (framing != SERVER_FRAMING_plain) { /* where the next begins may be disputed */
+		request->h2o->http1_is_persistent = 0;
+		server_connection_linger(request->connection);
+	}
+	return framing != SERVER_FRAMING_bad;
 }
 
 static void request_refuse_slow(struct http_request *request, const struct fault *why);
@@ -59,22 +66,23 @@ static bool request_acceptable(struct http_request *request, struct fault *why)
 {
 	const struct http_server *server = request->server;
 
-	if (request->h2o->version < 0x200 && !request_framing(request, why)) {
-		request->h2o->http1_is_persistent = 0;
-		server_connection_linger(request->connection);
+	if (request->h2o->version < 0x200 && !request_framing(request, why))
 		return false;
-	}
 	if (!request_target(request, why))
 		return false;
 	if (request->h2o->entity.len > server->config.body_size_max)
 		return fault_set_status(why, FAULT_bad_input, 413,
 					"the body is above %zu bytes",
 					server->config.body_size_max);
+	if (request->h2o->headers.size > HEADERS_MAX)
+		return fault_set_status(why, FAULT_bad_input, 431,
+					"there are more than %d headers", HEADERS_MAX);
 	if (server->in_flight > server->config.requests_max)
 		return fault_set_status(why, FAULT_limit, 503,
 					"%u requests are in flight already",
 					server->config.requests_max);
-	return true;
+	return request->h2o->version < 0x200 ||
+	       server_connection_bears(request->connection, why);
 }
 
 static void request_stirred(h2o_socket_t *socket, const char *err);
@@ -117,6 +125,7 @@ static int server_on_request(h2o_handler_t *self, h2o_req_t *h2o)
 	list_init(&request->arrival);
 	server->in_flight++;
 	request->connection->requests++;
+	request->connection->unanswered++;
 	if (__builtin_expect(!request_acceptable(request, &why), 0)) {
 		request_refuse_slow(request, &why);
 		return 0;
@@ -159,6 +168,7 @@ void server_request_answered(struct http_request *request)
 	list_remove(&request->member);
 	list_remove(&request->arrival);
 	request->server->in_flight--;
+	request->connection->unanswered--;
 	if (request->watching)
 		request->connection->watched = NULL;
 }
@@ -184,10 +194,8 @@ static void request_dispose(void *memory)
 	}
 	if (request->watching)
 		h2o_socket_dont_read(connection->socket, 0);
-	if (--connection->requests == 0) {
-		connection->since = loop_now(server->loop);
-		connection->receiving = false;
-	}
+	if (--connection->requests == 0)
+		server_connection_rest(connection);
 	arena_finish(&request->arena);
 }
 

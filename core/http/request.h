@@ -20,6 +20,7 @@
 #include "base/fault.h"
 
 struct http_request;
+struct http_debt;
 
 struct http_header {
 	struct slice name; /* lower case */
@@ -60,6 +61,12 @@ struct arena *http_request_arena(struct http_request *request);
 typedef void http_gone_fn(void *context);
 void http_request_on_gone(struct http_request *request, http_gone_fn *gone,
 			  void *context);
+
+/* Inside gone, for work that goes on although the client has left: it counts against the
+ * connection until http_debt_end, or a client could start any number of handlers by
+ * resetting its streams. Gives; outlives the request, the connection and the server. */
+struct http_debt *http_request_debt(struct http_request *request);
+void http_debt_end(struct http_debt *debt); /* NULL is allowed */
 
 /* Sends the answer and ends the request. Headers and body are copied. Content-Length,
  * Date, Server and what belongs to the connection are set here; a header with a bad

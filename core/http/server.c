@@ -114,7 +114,10 @@ static void server_on_accept(h2o_socket_t *listener, const char *err)
 		h2o_socket_t *socket;
 
 		if (server->connection_count >= server->config.connections_max) {
+			if (i > 0)
+				return; /* whether somebody waits is not known */
 			server_accept_stop(server);
+			server_connections_make_room(server, 1);
 			return;
 		}
 		socket = h2o_evloop_socket_accept(listener);
@@ -127,6 +130,7 @@ static void server_on_accept(h2o_socket_t *listener, const char *err)
 		/* No descriptor or memory: the listener stays readable, so look away a
 		 * while. */
 		server_accept_stop(server);
+		server_connections_make_room(server, ACCEPTS_PER_WAKE);
 		timer_start(server->loop, &server->accept_again,
 			    mono_after_ms(loop_now(server->loop), ACCEPT_AGAIN_MS),
 			    server_accept_again, server);
@@ -136,8 +140,7 @@ static void server_on_accept(h2o_socket_t *listener, const char *err)
 
 void server_accept_start(struct http_server *server)
 {
-	if (server->accepting || !server->listener ||
-	    server->connection_count >= server->config.connections_max)
+	if (server->accepting || !server->listener)
 		return;
 	timer_stop(server->loop, &server->accept_again);
 	server->accepting = true;
@@ -161,6 +164,7 @@ static struct server_h2o *server_h2o_create(struct http_server *server)
 	/* h2o's one timer runs from the end of an answer to the end of the next request;
 	 * the sweep tells the two waits apart. */
 	config->http1.req_timeout = idle_ms + request_ms + 2000;
+	config->http1.upgrade_to_http2 = server->config.http2;
 	config->http2.idle_timeout = idle_ms;
 	config->http2.graceful_shutdown_timeout = 0;
 	config->http2.max_concurrent_requests_per_connection = STREAMS_MAX;

@@ -4,20 +4,36 @@
  * It knows nothing of Lua: every request goes to one handler function, which answers now
  * or later with http_respond (request.h). What h2o lets through and should not is refused
  * here, with a problem document: Transfer-Encoding with Content-Length, two
- * Content-Lengths, a missing Host in HTTP/1.1 (400: server_framing.h); bodies above
- * body_size_max (413); more than requests_max in flight (503 limit with Retry-After).
+ * Content-Lengths, a line that ends without CR, a missing Host in HTTP/1.1 (400:
+ * server_framing.h); bodies above body_size_max (413); more than 100 headers over HTTP/2
+ * (431); more than requests_max in flight, or more than HTTP_CONNECTION_WORK_MAX under
+ * way for one connection (503 limit with Retry-After).
  *
  *   listening --http_server_drain--> draining (no accepts; Connection: close on answers)
  * --> idle
  *
  * Times: a kept connection without a request is closed after idle_timeout_ms, one that
- * has begun to send a request after request_timeout_ms; both are looked at once a second.
- * While draining, connections without a request are closed at once, those of HTTP/2
- * after 1.5 s (GOAWAY first).
+ * has begun to send a request after request_timeout_ms, one that takes nothing of its
+ * answer after idle_timeout_ms; all are looked at once a second. While draining,
+ * connections without a request are closed at once, those of HTTP/2 after 1.5 s (GOAWAY
+ * first).
  *
- * What h2o does not let us do: a request that is no HTTP gets a plain 400; a body above
- * the limit over HTTP/2 is answered by resetting its stream; HTTP/2 by "Upgrade: h2c"
- * works too.
+ * Room: beyond connections_max the connection that has been without a request for the
+ * longest is closed, once that is a quarter of a second; until there is one, clients
+ * wait to be accepted. Where the process may open no more files it is the same. Requests
+ * that are still arriving hold at most arriving_max bytes, looked at every 100 ms where
+ * they could hold more, every 20 ms where they hold a quarter of it: beyond it the large
+ * ones are closed, the longest at it first.
+ *
+ * What h2o does not let us do: a request that is no HTTP, or whose head has more than 100
+ * headers or 408 KiB, gets a plain 400. Inside a chunked body a bare LF is taken for
+ * CRLF, which other parsers may not do; so a connection is closed after a chunked body,
+ * and what follows is not taken for a request.
+ *
+ * HTTP/2 is for callers one knows: h2o writes a line to stderr for every frame of a type
+ * it does not know, and puts no time limit on requests that are half sent over HTTP/2,
+ * nor does arriving_max count them. A body above the limit is answered by resetting its
+ * stream. HTTP/2 by "Upgrade: h2c" works too.
  *
  * Sending to a client that has left raises SIGPIPE: the process ignores or blocks it.
  */
@@ -29,6 +45,12 @@
 struct loop;
 struct http_server;
 struct http_request;
+
+/* Requests of one connection that are not answered, and work that goes on for requests
+ * whose client has reset them (http_request_debt). A connection that is refused for this
+ * HTTP_CONNECTION_REFUSALS_MAX times is closed. */
+#define HTTP_CONNECTION_WORK_MAX 100
+#define HTTP_CONNECTION_REFUSALS_MAX 1000
 
 /* The request is borrowed until it is answered or gone: see request.h. */
 typedef void http_handler_fn(void *context, struct http_request *request);
@@ -44,7 +66,9 @@ struct http_server_config {
 	unsigned port; /* 0: the kernel chooses; ask http_server_port */
 	size_t body_size_max;
 	unsigned requests_max; /* in flight */
-	unsigned connections_max; /* beyond it clients wait to be accepted */
+	unsigned connections_max;
+	size_t arriving_max; /* bytes; 0: no limit */
+	bool http2;
 	int idle_timeout_ms; /* keep-alive */
 	int request_timeout_ms; /* to read a whole request */
 	http_handler_fn *handler;

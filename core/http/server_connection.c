@@ -1,18 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 /* server_connection.c -- what we know about each client connection beside h2o: whether it
- * is idle, and since when. h2o offers no way to close one; shutting its socket down does,
- * for h2o then reads its end. */
+ * is idle, and since when; what it has under way. h2o offers no way to close one;
+ * shutting its socket down does, for h2o then reads its end. */
 #include "base/check.h"
 #include "http/server_inside.h"
 
 #include <h2o.h>
 
 #include <errno.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #define SWEEP_MS 1000
+#define SWEEP_ARRIVING_MS 100 /* where requests could hold more than they may */
+#define SWEEP_FILLING_MS 20 /* where they hold a quarter of that */
+#define ROOM_AFTER_MS 250
+#define TAKEN_UNKNOWN UINT64_MAX
 #define DRAIN_HTTP2_MS 1500 /* h2o's second GOAWAY comes after 1 s */
 #define LINGER_MS 2000
 #define LINGER_SIZE_MAX (64u * 1024 * 1024)
@@ -88,17 +94,86 @@ void server_lingers_end(struct http_server *server)
 		linger_end(list_of(server->lingers.next, struct lingering, member));
 }
 
+/* --- debts: work for requests whose client has left ------------------------------- */
+
+struct http_debt {
+	unsigned count;
+	bool orphan; /* the connection is closed */
+};
+
+struct http_debt *http_request_debt(struct http_request *request)
+{
+	struct server_connection *connection = request->connection;
+
+	if (!connection->debt)
+		connection->debt = mem_zeroed(1, sizeof(*connection->debt));
+	connection->debt->count++;
+	return connection->debt;
+}
+
+void http_debt_end(struct http_debt *debt)
+{
+	if (debt && --debt->count == 0 && debt->orphan)
+		free(debt);
+}
+
+static void server_connection_leave_debt(struct server_connection *connection)
+{
+	if (!connection->debt)
+		return;
+	if (connection->debt->count == 0)
+		free(connection->debt);
+	else
+		connection->debt->orphan = true;
+}
+
+bool server_connection_bears(struct server_connection *connection, struct fault *why)
+{
+	unsigned owed = connection->debt ? connection->debt->count : 0;
+
+	if (connection->unanswered + owed <= HTTP_CONNECTION_WORK_MAX)
+		return true;
+	if (++connection->refusals == HTTP_CONNECTION_REFUSALS_MAX)
+		server_connection_cut(connection);
+	return fault_set_status(why, FAULT_limit, 503,
+				"%u requests of this connection are under way already",
+				HTTP_CONNECTION_WORK_MAX);
+}
+
 /* --- life ------------------------------------------------------------------------- */
+
+static void server_sweep(void *context);
+
+static int server_sweep_ms(const struct http_server *server)
+{
+	size_t request_max = server->config.body_size_max + H2O_MAX_REQLEN;
+
+	if (!server->config.arriving_max ||
+	    server->connection_count <= server->config.arriving_max / request_max)
+		return SWEEP_MS;
+	return server->arriving < server->config.arriving_max / 4 ? SWEEP_ARRIVING_MS
+								  : SWEEP_FILLING_MS;
+}
+
+/* Sooner than it was to be, perhaps; never later. */
+static void server_sweep_soon(struct http_server *server)
+{
+	struct mono due = mono_after_ms(loop_now(server->loop), server_sweep_ms(server));
+
+	if (!timer_started(&server->sweep) || due.ns < server->sweep.due.ns)
+		timer_start(server->loop, &server->sweep, due, server_sweep, server);
+}
 
 static void server_sweep(void *context)
 {
 	struct http_server *server = context;
 
 	server_connections_sweep(server);
+	/* Somebody may wait, and room may be made that could not be made before. */
+	if (!timer_started(&server->accept_again))
+		server_accept_start(server);
 	if (server->connection_count)
-		timer_start(server->loop, &server->sweep,
-			    mono_after_ms(loop_now(server->loop), SWEEP_MS), server_sweep,
-			    server);
+		server_sweep_soon(server);
 }
 
 static void server_connection_end(void *context)
@@ -111,6 +186,7 @@ static void server_connection_end(void *context)
 	server->connection_count--;
 	if (connection->linger_fd >= 0)
 		linger_begin(server, connection->linger_fd);
+	server_connection_leave_debt(connection);
 	if (!timer_started(&server->accept_again))
 		server_accept_start(server);
 	free(connection);
@@ -124,14 +200,12 @@ void server_connection_begin(struct http_server *server, h2o_socket_t *socket)
 	connection->socket = socket;
 	connection->since = loop_now(server->loop);
 	connection->linger_fd = -1;
+	connection->taken = TAKEN_UNKNOWN;
 	list_append(&server->connections, &connection->member);
 	server->connection_count++;
 	socket->on_close.cb = server_connection_end;
 	socket->on_close.data = connection;
-	if (!timer_started(&server->sweep))
-		timer_start(server->loop, &server->sweep,
-			    mono_after_ms(loop_now(server->loop), SWEEP_MS), server_sweep,
-			    server);
+	server_sweep_soon(server);
 	server_speak(server, socket);
 }
 
@@ -139,6 +213,17 @@ void server_connection_cut(struct server_connection *connection)
 {
 	connection->cut = true;
 	shutdown(h2o_socket_get_fd(connection->socket), SHUT_RDWR);
+}
+
+void server_connection_rest(struct server_connection *connection)
+{
+	struct http_server *server = connection->server;
+
+	connection->since = loop_now(server->loop);
+	connection->receiving = false;
+	connection->taken = TAKEN_UNKNOWN;
+	list_remove(&connection->member);
+	list_append(&server->connections, &connection->member);
 }
 
 /* --- idle and slow ones ----------------------------------------------------------- */
@@ -174,19 +259,107 @@ static bool server_connection_overdue(struct server_connection *connection,
 	return receiving || !server_connection_stirs(connection);
 }
 
+/* Bytes that a request holds which is not whole. A whole one counts as in flight. */
+static size_t server_connection_arriving(const struct server_connection *connection)
+{
+	if (connection->requests || connection->websocket || connection->cut ||
+	    connection->socket->input->size == 0)
+		return 0;
+	return connection->socket->input->capacity;
+}
+
+/* All is answered, and the client takes it too slowly to tell. */
+static bool server_connection_stuck(struct server_connection *connection, struct mono now)
+{
+	const struct http_server *server = connection->server;
+	struct tcp_info info = { 0 };
+	socklen_t size = sizeof(info);
+
+	if (connection->unanswered) {
+		connection->taken = TAKEN_UNKNOWN;
+		return false;
+	}
+	if (getsockopt(h2o_socket_get_fd(connection->socket), IPPROTO_TCP, TCP_INFO,
+		       &info, &size) != 0)
+		return false;
+	if (info.tcpi_bytes_acked != connection->taken) {
+		connection->taken = info.tcpi_bytes_acked;
+		connection->since = now;
+		return false;
+	}
+	return now.ns >=
+	       mono_after_ms(connection->since, server->config.idle_timeout_ms).ns;
+}
+
+/* Closes those that hold at least half of what the largest holds, the longest at it
+ * first, until the rest is within arriving_max. */
+static void server_connections_lighten(struct http_server *server)
+{
+	while (server->arriving > server->config.arriving_max) {
+		size_t largest = 0;
+		struct list *member;
+
+		for (member = server->connections.next; member != &server->connections;
+		     member = member->next) {
+			size_t size = server_connection_arriving(
+				list_of(member, struct server_connection, member));
+
+			largest = size > largest ? size : largest;
+		}
+		check(largest > 0);
+		for (member = server->connections.next;
+		     member != &server->connections &&
+		     server->arriving > server->config.arriving_max;
+		     member = member->next) {
+			struct server_connection *connection =
+				list_of(member, struct server_connection, member);
+			size_t size = server_connection_arriving(connection);
+
+			if (size < largest / 2 + 1)
+				continue;
+			server_connection_cut(connection);
+			server->arriving -= size;
+		}
+	}
+}
+
 void server_connections_sweep(struct http_server *server)
 {
 	struct mono now = loop_now(server->loop);
 	struct list *member;
+
+	server->arriving = 0;
 
 	for (member = server->connections.next; member != &server->connections;
 	     member = member->next) {
 		struct server_connection *connection =
 			list_of(member, struct server_connection, member);
 
-		if (connection->requests || connection->websocket || connection->cut)
+		if (connection->websocket || connection->cut)
 			continue;
-		if (server_connection_overdue(connection, now))
+		if (connection->requests ? server_connection_stuck(connection, now)
+					 : server_connection_overdue(connection, now))
 			server_connection_cut(connection);
+		server->arriving += server_connection_arriving(connection);
+	}
+	if (server->config.arriving_max)
+		server_connections_lighten(server);
+}
+
+void server_connections_make_room(struct http_server *server, unsigned wanted)
+{
+	struct mono now = loop_now(server->loop);
+	struct list *member;
+
+	for (member = server->connections.next; wanted && member != &server->connections;
+	     member = member->next) {
+		struct server_connection *connection =
+			list_of(member, struct server_connection, member);
+
+		if (connection->requests || connection->websocket || connection->cut ||
+		    now.ns < mono_after_ms(connection->since, ROOM_AFTER_MS).ns)
+			continue;
+		server_connection_cut(connection);
+		wanted--;
 	}
 }

@@ -9,6 +9,7 @@ struct framing {
 	unsigned encodings;
 };
 
+/* False, which is SERVER_FRAMING_bad too. */
 static bool framing_bad(struct fault *why, const char *what)
 {
 	return fault_set_status(why, FAULT_bad_input, 400, "%s", what);
@@ -66,7 +67,8 @@ static bool framing_judge(const struct framing *framing, unsigned minor,
 	return true;
 }
 
-bool server_framing_check(struct slice head, unsigned minor, struct fault *why)
+enum server_framing server_framing_check(struct slice head, unsigned minor,
+					 struct fault *why)
 {
 	struct framing framing = { 0 };
 	const char *at = head.at, *end = head.at + head.size, *stop;
@@ -75,14 +77,16 @@ bool server_framing_check(struct slice head, unsigned minor, struct fault *why)
 	for (; at < end && (stop = memchr(at, '\n', (size_t)(end - at))); at = stop + 1) {
 		struct slice line = slice_of(at, (size_t)(stop - at));
 
-		if (line.size && line.at[line.size - 1] == '\r')
-			line.size--;
+		if (line.size == 0 || line.at[--line.size] != '\r')
+			return framing_bad(why, "a line ends without CR");
 		if (!request_line)
 			request_line = line.size > 0;
 		else if (line.size == 0)
 			break;
 		else if (!framing_line(&framing, line, why))
-			return false;
+			return SERVER_FRAMING_bad;
 	}
-	return framing_judge(&framing, minor, why);
+	if (!framing_judge(&framing, minor, why))
+		return SERVER_FRAMING_bad;
+	return framing.encodings ? SERVER_FRAMING_chunked : SERVER_FRAMING_plain;
 }

@@ -11,9 +11,15 @@
 
 #include "base/fault.h"
 
+enum server_framing {
+	SERVER_FRAMING_bad, /* bad_input, 400 */
+	SERVER_FRAMING_plain,
+	SERVER_FRAMING_chunked,
+};
+
 /* head begins with the request line (or one empty line before it) and holds at least all
- * headers; what follows the empty line is not looked at. minor: of HTTP/1.x. False:
- * bad_input, 400. */
-bool server_framing_check(struct slice head, unsigned minor, struct fault *why);
+ * headers; what follows the empty line is not looked at. minor: of HTTP/1.x. */
+enum server_framing server_framing_check(struct slice head, unsigned minor,
+					 struct fault *why);
 
 #endif

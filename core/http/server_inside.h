@@ -46,9 +46,10 @@ struct http_server {
 	struct mono drained; /* when that began */
 	bool own_answer; /* h2o is sending an answer of ours, not one of its own */
 	bool inside_gone; /* h2o is freeing a request: nothing may be sent now */
-	struct list connections;
+	struct list connections; /* by when their last request ended, or they began */
 	unsigned connection_count;
 	struct timer sweep;
+	size_t arriving; /* bytes, at the last sweep */
 	struct list requests; /* neither answered nor gone */
 	unsigned in_flight; /* as many */
 	struct list arrivals; /* of HTTP/2, not handed over yet */
@@ -64,12 +65,16 @@ struct server_connection {
 	struct http_server *server;
 	struct st_h2o_socket_t *socket; /* h2o's; lives at least as long as this */
 	unsigned requests; /* that h2o holds, answered or not */
+	unsigned unanswered; /* of them */
+	struct http_debt *debt; /* NULL: none yet */
+	unsigned refusals; /* because of too much work */
+	uint64_t taken; /* bytes of answers, that the client had acknowledged lately */
 	bool http2;
 	bool websocket;
 	struct http_request *watched; /* unanswered, its client is watched; or NULL */
 	bool cut; /* shut down by us: h2o will notice */
 	bool receiving; /* at the last sweep */
-	struct mono since; /* idle, or seen receiving, since */
+	struct mono since; /* idle, or seen receiving, or seen taking, since */
 	int linger_fd; /* -1: no */
 	char peer[SERVER_PEER_SIZE]; /* the client's address, once asked for */
 	size_t peer_size;
@@ -96,7 +101,7 @@ struct http_request {
 
 /* --- server.c --------------------------------------------------------------------- */
 
-/* Unless there are too many connections, or it is draining. */
+/* Unless it is draining. */
 void server_accept_start(struct http_server *server);
 
 /* Begins to read from it. */
@@ -112,8 +117,20 @@ struct server_connection *server_connection_of(struct st_h2o_req_t *h2o);
 /* Shuts the socket down; h2o notices in the next turn and closes it. */
 void server_connection_cut(struct server_connection *connection);
 
-/* Closes what has been idle or receiving for too long, or is idle while draining. */
+/* Closes what has been idle, receiving or not taking its answer for too long, or is idle
+ * while draining. */
 void server_connections_sweep(struct http_server *server);
+
+/* Closes as many of those that have been without a request for the longest, if so many
+ * have for long. */
+void server_connections_make_room(struct http_server *server, unsigned wanted);
+
+/* Its last request has ended: it is idle. */
+void server_connection_rest(struct server_connection *connection);
+
+/* Whether it may have one more request under way than it has without this one. Closes it
+ * when it has been told no too often. */
+bool server_connection_bears(struct server_connection *connection, struct fault *why);
 
 /* When h2o closes the socket, reads on for a while: closing with unread bytes would reset
  * the connection, and the client might never see the answer. */

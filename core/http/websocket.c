@@ -17,6 +17,7 @@
 #define REASON_SIZE_MAX 123
 #define CONTROL_FRAMES_MAX 256 /* queued, for a client that pings and does not read */
 #define PINGS_MAX 2
+#define FRAGMENTS_MAX 1024 /* of a message: each takes some 64 bytes besides its own */
 
 struct websocket {
 	struct loop *loop;
@@ -27,6 +28,7 @@ struct websocket {
 	struct deferred work;
 	struct timer timer; /* the next ping, or the end of patience when closing */
 	unsigned pings; /* since the other side was last heard */
+	unsigned fragments; /* of the message that is coming */
 	wslay_event_send_callback h2o_send;
 	bool closing; /* nothing more is said or heard */
 	int farewell; /* code of the close frame to queue when all is sent; or 0 */
@@ -159,6 +161,23 @@ static void websocket_event(h2o_websocket_conn_t *h2o,
 				SLICE("text only"));
 }
 
+/* A frame begins. */
+static void websocket_frame(wslay_event_context_ptr frames,
+			    const struct wslay_event_on_frame_recv_start_arg *frame,
+			    void *h2o)
+{
+	struct websocket *websocket = ((h2o_websocket_conn_t *)h2o)->data;
+
+	if (wslay_is_ctrl_frame(frame->opcode))
+		return;
+	websocket->fragments = frame->fin ? 0 : websocket->fragments + 1;
+	if (websocket->fragments <= FRAGMENTS_MAX || websocket->closing)
+		return;
+	wslay_event_shutdown_read(frames);
+	websocket_break_off(websocket, WSLAY_CODE_POLICY_VIOLATION,
+			    SLICE("too many fragments"));
+}
+
 static void websocket_ping(void *context)
 {
 	static const struct wslay_event_msg ping = { .opcode = WSLAY_PING };
@@ -265,6 +284,7 @@ struct websocket *websocket_accept(struct http_request *request, struct loop *lo
 		h2o_upgrade_to_websocket(request->h2o, key, websocket, websocket_event);
 	websocket->h2o_send = websocket->h2o->ws_callbacks.send_callback;
 	websocket->h2o->ws_callbacks.send_callback = websocket_write;
+	websocket->h2o->ws_callbacks.on_frame_recv_start_callback = websocket_frame;
 	wslay_event_config_set_callbacks(websocket->h2o->ws_ctx,
 					 &websocket->h2o->ws_callbacks);
 	wslay_event_config_set_max_recv_msg_length(websocket->h2o->ws_ctx,

@@ -5,10 +5,11 @@
  * (once)
  *
  * Text messages only: binary ones are answered with close code 1003; invalid UTF-8 with
- * 1007; messages above message_size_max with 1009. What a slow reader has not taken is
- * bounded by queue_size_max: beyond it the connection is closed with 1008. Pings are
- * answered; the server pings every ping_ms and gives up after two unanswered ones. A
- * closing handshake that the other side does not finish within 5 s ends without it.
+ * 1007; messages above message_size_max with 1009, those in more than 1024 fragments with
+ * 1008. What a slow reader has not taken is bounded by queue_size_max: beyond it the
+ * connection is closed with 1008. Pings are answered; the server pings every ping_ms and
+ * gives up after two unanswered ones. A closing handshake that the other side does not
+ * finish within 5 s ends without it.
  *
  * Messages are sent at the end of the turn in which websocket_send was called.
  */

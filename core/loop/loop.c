@@ -29,6 +29,8 @@ struct loop {
 	struct timer_heap timers;
 	struct list deferred;
 	struct list ticks;
+	struct list guests; /* the newest first: they are asked for most */
+	uint64_t guest_ids; /* given so far */
 	struct mailbox *mailbox;
 	struct loop_fd *mail_fd;
 	_Atomic bool stopping;
@@ -81,6 +83,7 @@ struct loop *loop_create(const struct observer *observer, struct chaos *chaos)
 	loop->h2o = h2o_evloop_create();
 	list_init(&loop->deferred);
 	list_init(&loop->ticks);
+	list_init(&loop->guests);
 	loop->now = loop->turn_ended = clock_mono();
 	loop->mailbox = mailbox_create();
 	loop->mail_fd =
@@ -110,6 +113,7 @@ void loop_destroy(struct loop *loop)
 		;
 	while (list_take(&loop->ticks))
 		;
+	check(list_empty(&loop->guests));
 	timer_heap_finish(&loop->timers);
 	mailbox_destroy(loop->mailbox);
 	h2o_evloop_destroy(loop->h2o);
@@ -134,6 +138,32 @@ struct st_h2o_evloop_t *loop_h2o(const struct loop *loop)
 void loop_count_fd(struct loop *loop, int step)
 {
 	loop->fds += (unsigned)step;
+}
+
+/* --- guests ----------------------------------------------------------------------- */
+
+void loop_guest_add(struct loop *loop, struct guest *guest)
+{
+	guest->id = ++loop->guest_ids;
+	list_append(loop->guests.next, &guest->member);
+}
+
+void loop_guest_remove(struct guest *guest)
+{
+	if (guest->id)
+		list_remove(&guest->member);
+	guest->id = 0;
+}
+
+struct guest *loop_guest(const struct loop *loop, uint64_t id)
+{
+	for (struct list *at = loop->guests.next; at != &loop->guests; at = at->next) {
+		struct guest *guest = list_of(at, struct guest, member);
+
+		if (guest->id == id)
+			return guest;
+	}
+	return NULL;
 }
 
 /* --- turns ------------------------------------------------------------------------ */

@@ -96,6 +96,18 @@ struct tick {
 void loop_tick_add(struct loop *loop, struct tick *tick, loop_fn *fn, void *context);
 void loop_tick_remove(struct tick *tick);
 
+/* --- guests: what late callbacks may ask for after it is gone --------------------- */
+
+/* Embedded. Its id is never given again, so one kept too long finds nothing. */
+struct guest {
+	struct list member;
+	uint64_t id; /* from 1 */
+};
+
+void loop_guest_add(struct loop *loop, struct guest *guest);
+void loop_guest_remove(struct guest *guest); /* one that was added, or zeroed */
+struct guest *loop_guest(const struct loop *loop, uint64_t id); /* or NULL */
+
 /* --- descriptors of other libraries ----------------------------------------------- */
 
 struct loop_fd;

@@ -8,6 +8,8 @@
 #include <signal.h>
 #include <stdlib.h>
 
+#define STACK_SIZE (8u << 20)
+
 /* --- threads ---------------------------------------------------------------------- */
 
 struct thread {
@@ -36,6 +38,7 @@ struct thread *thread_start(const char *name, thread_fn *fn, void *context)
 	struct thread *thread = mem_zeroed(1, sizeof(*thread));
 	struct thread_task *task = mem_zeroed(1, sizeof(*task));
 	sigset_t all, before;
+	pthread_attr_t attributes;
 
 	check(strlen(name) < sizeof(task->name));
 	memcpy(task->name, name, strlen(name) + 1);
@@ -45,7 +48,10 @@ struct thread *thread_start(const char *name, thread_fn *fn, void *context)
 	 */
 	sigfillset(&all);
 	check(pthread_sigmask(SIG_SETMASK, &all, &before) == 0);
-	check(pthread_create(&thread->id, NULL, thread_main, task) == 0);
+	pthread_attr_init(&attributes);
+	pthread_attr_setstacksize(&attributes, STACK_SIZE); /* whatever ulimit says */
+	check(pthread_create(&thread->id, &attributes, thread_main, task) == 0);
+	pthread_attr_destroy(&attributes);
 	check(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
 	return thread;
 }

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "script/sandbox.h"
 
+#include "script/coroutines.h"
+#include "script/strings.h"
+#include "script/view.h"
 #include "script/vm.h"
 
 #include <lauxlib.h>
@@ -8,13 +11,11 @@
 
 /* Registry keys, by address. */
 static const char environment_key[] = "environment";
-static const char read_only_key[] = "read only";
 
 /* Sorted. What is not named here does not exist for a script. */
 static const char *const allowed_functions[] = {
-	"assert",	"error",    "getmetatable", "ipairs", "next",
-	"pairs",	"pcall",    "rawequal",	    "rawget", "select",
-	"setmetatable", "tonumber", "tostring",	    "type",   "unpack",
+	"assert", "error",  "getmetatable", "next",	"pcall",    "rawequal", "rawget",
+	"rawset", "select", "setmetatable", "tonumber", "tostring", "type",	"unpack",
 };
 static const char *const allowed_tables[] = { "bit", "math", "string", "table" };
 
@@ -37,13 +38,6 @@ static const char prelude[] =
 	"end\n"
 	"return function(f, handler, ...) return settle(handler, pcall(f, ...)) end\n";
 
-static int refuse_write(lua_State *L)
-{
-	return luaL_error(L, "this table is read-only (tried to set '%s')",
-			  lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2)
-							: luaL_typename(L, 2));
-}
-
 static int refuse_global(lua_State *L)
 {
 	return luaL_error(L, "assignment to undeclared global '%s' (use local)",
@@ -56,60 +50,27 @@ static int refuse_unknown(lua_State *L)
 			  lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "?");
 }
 
-/* rawset(table, key, value): only on tables that are a script's own. */
-static int l_rawset(lua_State *L)
+/* insert(table, [position], value): the library's. It moves what stands behind the
+ * position one up, however far away that is, and nothing stops it meanwhile. */
+static int l_insert(lua_State *L)
 {
-	luaL_checktype(L, 1, LUA_TTABLE);
-	luaL_checkany(L, 2);
-	luaL_checkany(L, 3);
-	lua_settop(L, 3);
-	if (lua_getmetatable(L, 1)) {
-		lua_pushlightuserdata(L, (void *)read_only_key);
-		lua_rawget(L, -2);
-		if (lua_toboolean(L, -1))
-			return luaL_error(L, "this table is read-only");
-		lua_pop(L, 2);
+	if (lua_gettop(L) == 3 && lua_istable(L, 1)) {
+		lua_Number position = luaL_checknumber(L, 2);
+
+		luaL_argcheck(
+			L, position >= 1 && position <= (lua_Number)lua_objlen(L, 1) + 1,
+			2, "position out of bounds");
 	}
-	lua_rawset(L, 1);
-	return 1;
+	return lua_tocfunction(L, lua_upvalueindex(1))(L);
 }
 
-/* gsub(text, pattern, replacement, [count]): the library's. A replacement that calls gsub
- * in turn takes 8 KiB of the thread's stack each time, and LuaJIT counts only its own. */
-static int l_gsub(lua_State *L)
+static void bound_insert(lua_State *L)
 {
-	lua_CFunction gsub = lua_tocfunction(L, lua_upvalueindex(1));
-
-	if (!vm_stack_left(vm_of(L)))
-		return luaL_error(L, "gsub inside gsub: too deep");
-	return gsub(L);
-}
-
-/* In the table of strings itself, for ("text"):gsub finds it there. */
-static void bound_gsub(lua_State *L)
-{
-	lua_getglobal(L, "string");
-	lua_getfield(L, -1, "gsub");
-	lua_pushcclosure(L, l_gsub, 1);
-	lua_setfield(L, -2, "gsub");
+	lua_getglobal(L, LUA_TABLIBNAME);
+	lua_getfield(L, -1, "insert");
+	lua_pushcclosure(L, l_insert, 1);
+	lua_setfield(L, -2, "insert");
 	lua_pop(L, 1);
-}
-
-void sandbox_read_only(lua_State *L)
-{
-	lua_createtable(L, 0, 0); /* stack: table, view */
-	lua_createtable(L, 0, 4); /* stack: table, view, metatable */
-	lua_pushvalue(L, -3);
-	lua_setfield(L, -2, "__index");
-	lua_pushcfunction(L, refuse_write);
-	lua_setfield(L, -2, "__newindex");
-	lua_pushboolean(L, 0);
-	lua_setfield(L, -2, "__metatable");
-	lua_pushlightuserdata(L, (void *)read_only_key);
-	lua_pushboolean(L, 1);
-	lua_rawset(L, -3);
-	lua_setmetatable(L, -2);
-	lua_remove(L, -2);
 }
 
 static void open_library(lua_State *L, lua_CFunction open, const char *name)
@@ -129,6 +90,22 @@ static void withhold_members(lua_State *L)
 	}
 }
 
+/* The functions of the prelude, and those that know views; stack: builtins. */
+static void add_functions(lua_State *L)
+{
+	lua_getglobal(L, "pairs");
+	view_pairs(L);
+	lua_setfield(L, -2, "pairs");
+	lua_getglobal(L, "ipairs");
+	view_ipairs(L);
+	lua_setfield(L, -2, "ipairs");
+	if (luaL_loadbuffer(L, prelude, sizeof(prelude) - 1, "=prelude"))
+		lua_error(L);
+	lua_getglobal(L, "pcall");
+	lua_call(L, 1, 1);
+	lua_setfield(L, -2, "xpcall");
+}
+
 /* Fills the table on top of the stack with what scripts may use. */
 static void fill_builtins(lua_State *L)
 {
@@ -139,16 +116,13 @@ static void fill_builtins(lua_State *L)
 	}
 	for (size_t i = 0; i < sizeof(allowed_tables) / sizeof(*allowed_tables); i++) {
 		lua_getglobal(L, allowed_tables[i]);
-		sandbox_read_only(L);
+		view_make(L);
 		lua_setfield(L, -2, allowed_tables[i]);
 	}
-	lua_pushcfunction(L, l_rawset);
-	lua_setfield(L, -2, "rawset");
-	if (luaL_loadbuffer(L, prelude, sizeof(prelude) - 1, "=prelude"))
-		lua_error(L);
-	lua_getglobal(L, "pcall");
-	lua_call(L, 1, 1);
-	lua_setfield(L, -2, "xpcall");
+	coroutines_open(L);
+	view_make(L);
+	lua_setfield(L, -2, "coroutine");
+	add_functions(L);
 }
 
 /* The string metatable would be a way to the real string table: strings keep their
@@ -170,7 +144,8 @@ void sandbox_open(lua_State *L)
 	open_library(L, luaopen_math, LUA_MATHLIBNAME);
 	open_library(L, luaopen_bit, LUA_BITLIBNAME);
 	withhold_members(L);
-	bound_gsub(L);
+	strings_open(L);
+	bound_insert(L);
 	hide_string_metatable(L);
 
 	lua_createtable(L, 0, 24); /* stack: builtins */

@@ -6,9 +6,9 @@
  */
 #include "script/task.h"
 
-#include "base/buf.h"
 #include "base/check.h"
 #include "loop/loop.h"
+#include "script/coroutines.h"
 #include "script/vm.h"
 #include "watch/log.h"
 #include "watch/metrics.h"
@@ -36,7 +36,6 @@ struct task {
 	int values; /* on co, for the next resume */
 	bool failed; /* the one value on co is an error; do not resume */
 	bool joined; /* waits for tasks with the same deadline: theirs ends the wait */
-	unsigned late; /* waits begun after the deadline */
 	struct mono deadline;
 	struct timer timer;
 	struct timer nap;
@@ -51,6 +50,7 @@ struct task {
 };
 
 struct task_table {
+	struct guest guest;
 	struct vm *vm;
 	struct loop *loop;
 	struct task **slots;
@@ -68,7 +68,6 @@ struct task_table {
 	int kept[COROUTINES_KEPT]; /* references of coroutines to use again */
 	size_t kept_count;
 	int wrapper; /* reference of the function made from wrap_source */
-	struct buf traceback;
 };
 
 static const char wrap_source[] =
@@ -142,7 +141,7 @@ enum outcome {
 	OUTCOME_returned, /* results on the coroutine */
 	OUTCOME_raised, /* error value on top of the coroutine */
 	OUTCOME_refused, /* the same, but it never ran */
-	OUTCOME_ended /* from outside: `why` says what for */
+	OUTCOME_ended /* by a budget, or from outside: `why` says what for */
 };
 
 struct ending {
@@ -150,17 +149,6 @@ struct ending {
 	enum outcome outcome;
 	struct fault why;
 };
-
-static void keep_traceback(lua_State *L, struct task *task)
-{
-	struct buf *text = &task->table->traceback;
-	struct slice lines;
-
-	luaL_traceback(L, task->co, NULL, 0);
-	lines.at = lua_tolstring(L, -1, &lines.size);
-	buf_append(text, lines);
-	lua_pop(L, 1);
-}
 
 /* Moves results or error value to the main state, L. After an error the coroutine's stack
  * may be full (a stack overflow is one), so nothing is pushed there any more. */
@@ -181,7 +169,7 @@ static void take_values(lua_State *L, struct ending *ending)
 		vm_read_fault(L, 1, &ending->why);
 		if (ending->outcome == OUTCOME_raised &&
 		    ending->why.kind == FAULT_internal)
-			keep_traceback(L, task);
+			budget_keep_traceback(vm_budget(task->table->vm), L, task->co);
 		if (!lua_istable(L, 1))
 			lua_settop(L, 0);
 	}
@@ -226,7 +214,7 @@ static void finish(struct ending *ending)
 			   "the end of a task raised: %s", bug.detail);
 		lua_pop(vm_main(table->vm), 1);
 	}
-	buf_reset(&table->traceback);
+	buf_reset(&vm_budget(table->vm)->traceback);
 	leave_coroutine(table, task,
 			ending->outcome == OUTCOME_returned ||
 				ending->outcome == OUTCOME_refused);
@@ -246,59 +234,62 @@ static void finish_as(struct task *task, enum outcome outcome)
 
 /* --- running ---------------------------------------------------------------------- */
 
-static void deadline_fault(struct fault *why)
-{
-	fault_set_status(why, FAULT_limit, 503, "the task's deadline passed");
-}
-
+/* Nothing is pushed: what runs on, late, raises by itself. */
 static void on_deadline(void *context)
 {
 	struct task *task = context;
-	struct fault why;
 
-	if (task->state != TASK_suspended || task->joined)
-		return;
-	deadline_fault(&why);
-	task_wake_fault((struct task_wait){ task->table->vm, task->slot, task->wait },
-			&why);
+	if (task->state == TASK_suspended && !task->joined)
+		task_wake((struct task_wait){ task->table->loop, task->table->guest.id,
+					      task->slot, task->wait },
+			  NULL, NULL);
 }
 
 static void suspended(struct task *task)
 {
-	struct loop *loop = task->table->loop;
-
 	task->state = TASK_suspended;
 	if (!timer_started(&task->timer))
-		timer_start(loop, &task->timer, task->deadline, on_deadline, task);
-	if (loop_now(loop).ns >= task->deadline.ns)
-		task->late++;
+		timer_start(task->table->loop, &task->timer, task->deadline, on_deadline,
+			    task);
+}
+
+/* What it would have given, or waits for, is dropped. */
+static void end_by_budget(struct task *task, enum budget_end end)
+{
+	struct task_table *table = task->table;
+	struct ending ending = { .task = task, .outcome = OUTCOME_ended };
+	struct slice name = slice_text(budget_end_name(end));
+
+	ending.why = vm_budget(table->vm)->why;
+	series_add(
+		meter_own(loop_observer(table->loop)->meter, METRIC_budget_ends, 1, name),
+		1);
+	finish(&ending);
 }
 
 static void resume(struct task *task)
 {
 	struct task_table *table = task->table;
+	bool late = loop_now(table->loop).ns >= task->deadline.ns;
+	enum budget_end end;
 	int status;
 
 	task->state = TASK_running;
 	task->joined = false;
 	table->running = task;
-	vm_enforce(table->vm, true);
+	vm_enforce_begin(table->vm, task->co, late);
 	status = lua_resume(task->co, task->values);
-	vm_enforce(table->vm, false);
+	end = vm_enforce_end(table->vm, task->co);
 	table->running = NULL;
-	if (status == LUA_YIELD)
+	/* Parts that this task waits for borrow what is its own: they end first. */
+	if (__builtin_expect(end != BUDGET_left, 0) &&
+	    !(status == LUA_YIELD && task->joined))
+		end_by_budget(task, end);
+	else if (status == LUA_YIELD)
 		suspended(task);
 	else
 		finish_as(task, status == 0 ? OUTCOME_returned : OUTCOME_raised);
 	vm_collect(table->vm);
-}
-
-static void give_up(struct task *task)
-{
-	struct ending ending = { .task = task, .outcome = OUTCOME_ended };
-
-	deadline_fault(&ending.why);
-	finish(&ending);
 }
 
 static void run_ready(void *context)
@@ -316,8 +307,6 @@ static void run_ready(void *context)
 		table->runs++;
 		if (task->failed)
 			finish_as(task, OUTCOME_refused);
-		else if (task->late > TASK_LATE_WAITS_MAX)
-			give_up(task);
 		else
 			resume(task);
 	}
@@ -373,7 +362,6 @@ void task_start(struct vm *vm, const struct task_config *config)
 
 	take_coroutine(table, task);
 	task->deadline = config->deadline;
-	task->late = 0;
 	task->trace = config->trace;
 	task->span = config->span;
 	task->done = config->done;
@@ -389,8 +377,12 @@ void task_start(struct vm *vm, const struct task_config *config)
 
 static struct task *waiting_task(struct task_wait wait)
 {
-	struct task *task = vm_tasks(wait.vm)->slots[wait.slot];
+	struct guest *guest = loop_guest(wait.loop, wait.table);
+	struct task *task;
 
+	if (!guest)
+		return NULL;
+	task = list_of(guest, struct task_table, guest)->slots[wait.slot];
 	return task->state == TASK_suspended && task->wait == wait.number ? task : NULL;
 }
 
@@ -411,17 +403,19 @@ static void raise_in(struct task *task)
 void task_wake(struct task_wait wait, task_push_fn *push, void *data)
 {
 	struct task *task = waiting_task(wait);
+	struct vm *vm;
 	bool before;
 
 	if (!task)
 		return;
-	before = vm_host_begin(wait.vm);
+	vm = task->table->vm;
+	before = vm_host_begin(vm);
 	timer_stop(task->table->loop, &task->nap);
 	task->values = 0;
 	if (push && !push_values(task, push, data))
 		raise_in(task);
 	make_ready(task);
-	vm_host_end(wait.vm, before);
+	vm_host_end(vm, before);
 }
 
 static void push_fault(lua_State *L, void *data)
@@ -435,13 +429,27 @@ void task_wake_fault(struct task_wait wait, const struct fault *why)
 	task_wake(wait, push_fault, (void *)why);
 }
 
+void task_wake_all(struct vm *vm, const struct fault *why)
+{
+	struct task_table *table = vm_tasks(vm);
+
+	for (size_t i = 0; i < table->slot_count; i++) {
+		struct task *task = table->slots[i];
+		struct task_wait wait = { table->loop, table->guest.id, task->slot,
+					  task->wait };
+
+		if (task->state == TASK_suspended && !task->joined)
+			task_wake_fault(wait, why);
+	}
+}
+
 /* --- for bindings ----------------------------------------------------------------- */
 
 static struct task *running_task(lua_State *L)
 {
 	struct task_table *table = vm_tasks(vm_of(L));
 
-	if (!table || !table->running || table->running->co != L)
+	if (!table->running)
 		luaL_error(L,
 			   "this function works only inside a handler, job or consumer");
 	return table->running;
@@ -451,29 +459,41 @@ struct task_wait task_wait(lua_State *L)
 {
 	struct task *task = running_task(L);
 
-	if (!lua_isyieldable(L))
+	if (!coroutines_may_wait(L))
 		luaL_error(L,
 			   "nothing can wait inside a comparator of sort, a function for "
 			   "gsub or a module that loads");
 	task->wait = ++task->table->waits;
-	return (struct task_wait){ task->table->vm, task->slot, task->wait };
+	return (struct task_wait){ task->table->loop, task->table->guest.id, task->slot,
+				   task->wait };
+}
+
+/* From a script's own coroutine the wait passes through Lua on its way here: nothing may
+ * raise there any more, for what has been started counts on this task to wait. Budgets
+ * are enforced again when it resumes. */
+static int suspend(lua_State *L)
+{
+	if (L != vm_tasks(vm_of(L))->running->co)
+		vm_host_begin(vm_of(L));
+	return lua_yield(L, 0);
 }
 
 int task_suspend(lua_State *L)
 {
-	return lua_yield(L, 0);
+	return suspend(L);
 }
 
 int task_suspend_joined(lua_State *L)
 {
 	running_task(L)->joined = true;
-	return lua_yield(L, 0);
+	return suspend(L);
 }
 
 static void on_nap(void *context)
 {
 	struct task *task = context;
-	struct task_wait wait = { task->table->vm, task->slot, task->wait };
+	struct task_wait wait = { task->table->loop, task->table->guest.id, task->slot,
+				  task->wait };
 	struct fault why;
 
 	if (task->nap_fail) {
@@ -511,10 +531,9 @@ struct mono task_deadline_within(lua_State *L, int64_t timeout_ms)
 const struct trace_context *task_trace(lua_State *L)
 {
 	struct task_table *table = vm_tasks(vm_of(L));
-	struct task *task = table ? table->running : NULL;
+	struct task *task = table->running;
 
-	return task && task->co == L ? span_stack_context(&task->spans, task->trace)
-				     : NULL;
+	return task ? span_stack_context(&task->spans, task->trace) : NULL;
 }
 
 struct span *task_span(lua_State *L)
@@ -608,22 +627,27 @@ unsigned task_count(const struct vm *vm)
 
 struct slice task_traceback(const struct vm *vm)
 {
-	return buf_slice(&vm_tasks(vm)->traceback);
+	return vm_traceback(vm);
 }
 
 /* --- life ------------------------------------------------------------------------- */
 
-struct task_table *task_table_create(struct vm *vm, struct loop *loop)
+struct task_table *task_table_create(struct vm *vm)
 {
 	struct task_table *table = mem_zeroed(1, sizeof(*table));
 
 	table->vm = vm;
-	table->loop = loop;
 	table->wrapper = LUA_NOREF;
 	list_init(&table->free);
 	list_init(&table->ready);
-	table->in_flight_series = meter_own(loop_observer(loop)->meter, METRIC_tasks, 0);
 	return table;
+}
+
+void task_table_bind(struct task_table *table, struct loop *loop)
+{
+	table->loop = loop;
+	loop_guest_add(loop, &table->guest);
+	table->in_flight_series = meter_own(loop_observer(loop)->meter, METRIC_tasks, 0);
 }
 
 /* Ends all that do not wait for others. Their done may start further tasks, and wakes
@@ -655,9 +679,11 @@ void task_table_destroy(struct task_table *table)
 	}
 	for (size_t i = 0; i < table->slot_count; i++)
 		free(table->slots[i]);
-	loop_undefer(&table->run);
-	timer_stop(table->loop, &table->run_on);
+	if (table->loop) {
+		loop_guest_remove(&table->guest);
+		loop_undefer(&table->run);
+		timer_stop(table->loop, &table->run_on);
+	}
 	free(table->slots);
-	buf_finish(&table->traceback);
 	free(table);
 }

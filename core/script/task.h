@@ -20,9 +20,11 @@
  * number a turn. So done and scripts never run inside the function that started an
  * operation, and tasks that keep waking each other do not hold up the loop.
  *
- * At the deadline the wait under way raises `limit`, and so does every wait after it. A
- * task that catches this and goes on waiting is ended all the same, after
- * TASK_LATE_WAITS_MAX waits.
+ * A task has three budgets: CPU time between two waits, the VM's memory, and its
+ * deadline, at which the wait under way raises. Their end cannot be caught (budget.h):
+ * the task ends with `limit`.
+ *
+ * A script's own coroutines run inside a task; what waits in one suspends the task.
  *
  * Invariants
  *   - a ticket is valid while its task is suspended in that very wait.
@@ -45,10 +47,10 @@ struct vm;
 struct trace_context;
 
 #define TASK_RESULTS_MAX 16 /* of a function; further ones are dropped */
-#define TASK_LATE_WAITS_MAX 8
 
-struct task_wait {
-	struct vm *vm;
+struct task_wait { /* stays good to hand in when the VM is gone */
+	struct loop *loop;
+	uint64_t table; /* a guest of the loop */
 	uint32_t slot;
 	uint64_t number;
 };
@@ -71,8 +73,11 @@ struct task_config {
 	void *context;
 };
 
-/* Borrows both. */
-struct task_table *task_table_create(struct vm *vm, struct loop *loop);
+/* Borrows vm. */
+struct task_table *task_table_create(struct vm *vm);
+
+/* vm.c only: tasks run on this loop, which is borrowed; once. */
+void task_table_bind(struct task_table *table, struct loop *loop);
 
 /* Tasks still in flight end with `cancelled`, those that wait for others after them. NULL
  * is allowed. */
@@ -83,7 +88,7 @@ void task_start(struct vm *vm, const struct task_config *config);
 
 unsigned task_count(const struct vm *vm);
 
-/* Inside done: the traceback of the error, or empty. */
+/* Inside done: the traceback of an internal error or of a budget's end, or empty. */
 struct slice task_traceback(const struct vm *vm);
 
 /* --- for bindings, in a running task; they raise when called while a file loads --- */
@@ -142,6 +147,11 @@ void task_wake(struct task_wait wait, task_push_fn *push, void *data);
 
 /* The binding raises this fault in the script. */
 void task_wake_fault(struct task_wait wait, const struct fault *why);
+
+/* Every wait under way raises this fault; who waits for other tasks, when they have
+ * ended.
+ */
+void task_wake_all(struct vm *vm, const struct fault *why);
 
 /* Whether somebody still waits with this ticket. */
 bool task_waiting(struct task_wait wait);

@@ -4,8 +4,10 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "script/block_pool.h"
+#include "script/budget.h"
 #include "script/loader.h"
 #include "script/sandbox.h"
+#include "script/sources.h"
 #include "script/task.h"
 
 #include <lauxlib.h>
@@ -20,6 +22,9 @@ const char vm_fault_key[] = "fault";
 /* What scripts may use of the thread's stack by having C call Lua call C. */
 #define STACK_MAX (1u << 20)
 
+/* Running a file may take so many times the CPU of a task. */
+#define RUN_FACTOR 10
+
 /* A VM that stays above its soft limit spends one part in so many on full collections. */
 #define FORCE_SHARE 10
 
@@ -30,6 +35,10 @@ struct vm {
 	char *lib_dir;
 	char *service_dir;
 	struct block_pool blocks;
+	struct budget budget;
+	struct sources *sources;
+	void (*full)(void *context);
+	void *full_context;
 	size_t used;
 	size_t soft_max;
 	size_t hard_max;
@@ -51,6 +60,7 @@ static void *vm_alloc(void *context, void *block, size_t old_size, size_t new_si
 	if (vm->enforcing && new_size > old_size &&
 	    vm->used + (new_size - old_size) > vm->hard_max) {
 		vm->refused = true;
+		budget_refuse_memory(&vm->budget);
 		return NULL;
 	}
 	vm->used += new_size - old_size;
@@ -79,13 +89,45 @@ bool vm_stack_left(const struct vm *vm)
 	return used < STACK_MAX;
 }
 
-void vm_enforce(struct vm *vm, bool on)
+void vm_enforce_begin(struct vm *vm, lua_State *co, bool late)
 {
-	if (on)
-		enter(vm, __builtin_frame_address(0));
-	else
-		leave(vm);
-	vm->enforcing = on;
+	enter(vm, __builtin_frame_address(0));
+	budget_begin(&vm->budget, co, vm->budget.cpu_ms);
+	if (__builtin_expect(late, 0))
+		budget_pass_deadline(&vm->budget, co);
+	vm->enforcing = true;
+}
+
+enum budget_end vm_enforce_end(struct vm *vm, lua_State *co)
+{
+	leave(vm);
+	vm->enforcing = false;
+	return budget_end(&vm->budget, co);
+}
+
+bool vm_enforcing(const struct vm *vm)
+{
+	return vm->enforcing;
+}
+
+struct budget *vm_budget(const struct vm *vm)
+{
+	return (struct budget *)&vm->budget;
+}
+
+bool vm_spent(const struct vm *vm)
+{
+	return vm->enforcing && budget_over(&vm->budget);
+}
+
+int vm_raise_spent(lua_State *L)
+{
+	return budget_raise(&vm_of(L)->budget, L);
+}
+
+struct slice vm_traceback(const struct vm *vm)
+{
+	return buf_slice(&vm->budget.traceback);
 }
 
 struct call {
@@ -130,6 +172,47 @@ int vm_call(struct vm *vm, lua_CFunction fn, void *data, struct fault *why)
 		return -1;
 	}
 	return lua_gettop(L) - top;
+}
+
+/* The message handler of vm_run: keeps where it happened, and leaves the value alone. */
+static int keep_place(lua_State *L)
+{
+	struct vm *vm = vm_of(L);
+	bool before = vm_host_begin(vm);
+
+	if (!vm->budget.ended)
+		budget_keep_traceback(&vm->budget, L, L);
+	vm_host_end(vm, before);
+	return 1;
+}
+
+/* Its results are dropped: a script's file gives what fn keeps. */
+int vm_run(struct vm *vm, lua_CFunction fn, void *data, struct fault *why)
+{
+	lua_State *L = vm->main;
+	struct call call = { fn, data };
+	enum budget_end ended;
+	int status;
+
+	check(!vm->enforcing);
+	check(lua_checkstack(L, 4));
+	buf_reset(&vm->budget.traceback);
+	lua_pushcfunction(L, keep_place);
+	lua_rawgeti(L, LUA_REGISTRYINDEX, vm->trampoline);
+	lua_pushlightuserdata(L, &call);
+	enter(vm, __builtin_frame_address(0));
+	budget_begin(&vm->budget, L, vm->budget.cpu_ms * RUN_FACTOR);
+	vm->enforcing = true;
+	status = lua_pcall(L, 1, 0, -3);
+	vm->enforcing = false;
+	ended = budget_end(&vm->budget, L);
+	leave(vm);
+	if (ended && why)
+		*why = vm->budget.why;
+	else if (status != 0)
+		vm_read_fault(L, -1, why);
+	lua_pop(L, status ? 2 : 1);
+	return ended || status ? -1 : 0;
 }
 
 /* --- faults ----------------------------------------------------------------------- */
@@ -231,7 +314,7 @@ struct vm *vm_create(struct loop *loop, const struct vm_config *config)
 	struct vm *vm = mem_zeroed(1, sizeof(*vm));
 	struct fault why;
 
-	vm->loop = loop;
+	vm->budget.cpu_ms = config->cpu_ms;
 	vm->hard_max = config->memory_max;
 	vm->soft_max = config->memory_max / 4 * 3;
 	vm->lib_dir = mem_copy(config->lib_dir, strlen(config->lib_dir));
@@ -243,19 +326,42 @@ struct vm *vm_create(struct loop *loop, const struct vm_config *config)
 	luaJIT_setmode(vm->main, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
 	lua_pushcfunction(vm->main, call_trampoline);
 	vm->trampoline = luaL_ref(vm->main, LUA_REGISTRYINDEX);
-	if (loop)
-		vm->tasks = task_table_create(vm, loop);
+	vm->tasks = task_table_create(vm);
+	vm->sources = config->sources ? sources_share(config->sources) : sources_create();
 	check(vm_call(vm, open_all, NULL, &why) == 0);
+	if (loop)
+		vm_bind(vm, loop);
 	return vm;
+}
+
+void vm_bind(struct vm *vm, struct loop *loop)
+{
+	check(!vm->loop);
+	vm->loop = loop;
+	task_table_bind(vm->tasks, loop);
+}
+
+void vm_watch(struct vm *vm, struct watchdog *watchdog)
+{
+	vm->budget.watchdog = watchdog;
+}
+
+void vm_on_full(struct vm *vm, void (*fn)(void *context), void *context)
+{
+	vm->full = fn;
+	vm->full_context = context;
 }
 
 void vm_destroy(struct vm *vm)
 {
 	if (!vm)
 		return;
+	vm->full = NULL;
 	task_table_destroy(vm->tasks);
 	lua_close(vm->main);
 	block_pool_finish(&vm->blocks);
+	budget_finish(&vm->budget);
+	sources_release(vm->sources);
 	free(vm->lib_dir);
 	free(vm->service_dir);
 	free(vm);
@@ -282,6 +388,11 @@ struct loop *vm_loop(const struct vm *vm)
 struct task_table *vm_tasks(const struct vm *vm)
 {
 	return vm->tasks;
+}
+
+struct sources *vm_sources(const struct vm *vm)
+{
+	return vm->sources;
 }
 
 const char *vm_lib_dir(const struct vm *vm)
@@ -338,6 +449,8 @@ static void collect_all(struct vm *vm)
 	vm->refused = false;
 	ended = clock_mono();
 	vm->force_again.ns = ended.ns + (ended.ns - began.ns) * FORCE_SHARE;
+	if (vm->used > vm->soft_max && vm->full)
+		vm->full(vm->full_context);
 }
 
 /* Whether enough time has passed since the last full collection: live data may be what

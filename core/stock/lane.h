@@ -11,6 +11,7 @@
 #ifndef STOCK_LANE_H
 #define STOCK_LANE_H
 
+#include "base/buf.h"
 #include "loop/loop.h"
 #include "stock/batch.h"
 #include "store/pg_pool.h"
@@ -24,6 +25,7 @@ struct waiter { /* one request, from stock_submit to its answer */
 	struct mono deadline;
 	struct timer timer;
 	struct span *span;
+	struct buf trace_state; /* of the span: its caller's task may end before it */
 	stock_done_fn *done;
 	void *context;
 	struct fault why; /* of a request that never got in line */

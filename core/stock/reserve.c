@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A request's way: stock_submit, start_lanes, lane_fill, then through lane.c and back to
- * lane_over and answer.
+/* A request's way, one thing to read from end to end: stock_submit, start_lanes,
+ * lane_fill, then through lane.c and back to lane_over and answer.
  *
  * Budget: 10 microseconds of this process's CPU for a reservation of one unit among 64
  * customers, the pool's part included (test/bench/stock_bench.c); no memory is taken for
@@ -98,12 +98,18 @@ static bool may_join(struct stock *stock, const struct waiter *waiter,
 
 /* --- filling lanes ---------------------------------------------------------------- */
 
+static void waiter_free(struct waiter *waiter)
+{
+	buf_finish(&waiter->trace_state);
+	free(waiter);
+}
+
 static void waiter_unuse(struct stock *stock, struct waiter *waiter)
 {
 	list_remove(&waiter->member);
 	stock->open--;
 	if (stock->unused_count == UNUSED_MAX) {
-		free(waiter);
+		waiter_free(waiter);
 		return;
 	}
 	list_append(&stock->unused, &waiter->member);
@@ -314,6 +320,22 @@ static struct slice span_name(enum stock_operation operation)
 	return SLICE("stock.sell");
 }
 
+static void begin_span(struct waiter *waiter, const struct stock_request *request)
+{
+	const struct trace_context *parent = request->trace;
+	struct trace_context kept;
+
+	if (parent) {
+		kept = *parent;
+		buf_reset(&waiter->trace_state);
+		buf_append(&waiter->trace_state, parent->state);
+		kept.state = buf_slice(&waiter->trace_state);
+		parent = &kept;
+	}
+	waiter->span = span_start(loop_observer(waiter->stock->loop)->tracer,
+				  SPAN_internal, span_name(request->operation), parent);
+}
+
 static struct waiter *waiter_create(struct stock *stock,
 				    const struct stock_request *request,
 				    stock_done_fn *done, void *context)
@@ -330,8 +352,7 @@ static struct waiter *waiter_create(struct stock *stock,
 	waiter->answered = false;
 	waiter->deadline = request->deadline;
 	waiter->timer = (struct timer){ 0 };
-	waiter->span = span_start(loop_observer(stock->loop)->tracer, SPAN_internal,
-				  span_name(request->operation), request->trace);
+	begin_span(waiter, request);
 	waiter->done = done;
 	waiter->context = context;
 	waiter->why.kind = FAULT_none;
@@ -425,7 +446,7 @@ static void cancel(struct waiter *waiter)
 	fault_set(&why, FAULT_cancelled, "the service stops");
 	answer(waiter, NULL, &why, SLICE(""), 0);
 	list_remove(&waiter->member);
-	free(waiter);
+	waiter_free(waiter);
 }
 
 static void cancel_all(struct list *list)
@@ -451,7 +472,7 @@ void stock_destroy(struct stock *stock)
 	cancel_all(&stock->waiting);
 	cancel_all(&stock->refused);
 	for (struct list *first; (first = list_take(&stock->unused));)
-		free(list_of(first, struct waiter, member));
+		waiter_free(list_of(first, struct waiter, member));
 	free(stock);
 }
 

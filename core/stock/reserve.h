@@ -104,7 +104,7 @@ struct stock *stock_create(struct loop *loop, struct pg_pool *pool,
  * what was under way may still be written. Not inside a done. NULL is allowed. */
 void stock_destroy(struct stock *stock);
 
-/* Copies the request; the tracestate in its trace is borrowed until done. */
+/* Copies the request. */
 void stock_submit(struct stock *stock, const struct stock_request *request,
 		  stock_done_fn *done, void *context);
 

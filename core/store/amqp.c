@@ -81,10 +81,17 @@ static void out_span_start(struct amqp_out *out, const struct trace_context *par
 {
 	const struct amqp_message *message = &out->message;
 	const struct amqp_endpoint *endpoint = &out->amqp->endpoint;
+	struct trace_context
+		kept; /* its state as long as out: the caller's task may end */
 	struct slice destination;
 	struct buf name = { 0 };
 	struct span *span;
 
+	if (parent) {
+		kept = *parent;
+		kept.state = arena_copy(&out->arena, parent->state);
+		parent = &kept;
+	}
 	buf_append(&name, SLICE("publish "));
 	destination = destination_of(message, &name);
 	span = out->span = span_start(loop_observer(out->loop)->tracer, SPAN_producer,
@@ -330,9 +337,15 @@ void amqp_depth(struct amqp *amqp, struct loop *loop, struct slice queue,
 
 /* --- consuming -------------------------------------------------------------------- */
 
-void amqp_consume(struct amqp *amqp, const struct amqp_consumer_config *config)
+struct amqp_subscription *amqp_consume(struct amqp *amqp,
+				       const struct amqp_consumer_config *config)
 {
-	amqp_consumer_add(amqp->consumer, config);
+	return amqp_consumer_add(amqp->consumer, config);
+}
+
+void amqp_unsubscribe(struct amqp *amqp, struct amqp_subscription *subscription)
+{
+	amqp_consumer_remove(amqp->consumer, subscription);
 }
 
 void amqp_quiesce(struct amqp *amqp)
@@ -352,7 +365,7 @@ static void deliver_now(void *context)
 {
 	struct amqp_in *in = context;
 
-	if (atomic_load(&in->amqp->quiesced))
+	if (atomic_load(&in->amqp->quiesced) || amqp_in_unwanted(in))
 		give_back(in, AMQP_retry, 0);
 	else
 		in->receiver->deliver(in->receiver->context, &in->delivery);

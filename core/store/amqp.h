@@ -22,6 +22,7 @@
  * messages are out at once over all loops; each goes to one of the loops given, in turn.
  * The receiver answers each once with amqp_settle, from its loop. Connection lost:
  * unsettled messages are delivered again by the broker; settling an old one does nothing.
+ * A subscription may end while others go on, and its queue be consumed anew at once.
  *
  *   delivered --amqp_settle(ack)--> gone
  *             --amqp_settle(retry, delay_ms)--> requeued after the delay
@@ -83,8 +84,8 @@ struct amqp *amqp_create(const struct amqp_config *config, struct fault *why);
  * what is still out is freed when its loop is destroyed. NULL is allowed. */
 void amqp_destroy(struct amqp *amqp, int grace_ms);
 
-/* From any loop's thread; done is called on it. Copies the message. trace: parent of the
- * producer span, or NULL; borrowed until done, as the tracestate in it is. */
+/* From any loop's thread; done is called on it. Copies the message and trace: the parent
+ * of the producer span, or NULL. */
 void amqp_publish(struct amqp *amqp, struct loop *loop,
 		  const struct amqp_message *message, struct mono deadline,
 		  const struct trace_context *trace, amqp_done_fn *done, void *context);
@@ -116,13 +117,27 @@ struct amqp_consumer_config {
 	struct slice exchange;
 	const struct slice *keys;
 	size_t key_count;
+	const struct slice *drop_keys; /* to be unbound: an earlier consumer may have
+					  bound them. Those that are in keys stay */
+	size_t drop_key_count;
 	unsigned prefetch;
 	const struct amqp_receiver *receivers; /* copied */
 	size_t receiver_count;
 };
 
-/* Copies. A consumer is for the life of amqp. Any thread, before or after connecting. */
-void amqp_consume(struct amqp *amqp, const struct amqp_consumer_config *config);
+struct amqp_subscription;
+
+/* Copies. Lends the subscription, until amqp_unsubscribe or amqp_destroy. Any thread,
+ * before or after connecting. */
+struct amqp_subscription *amqp_consume(struct amqp *amqp,
+				       const struct amqp_consumer_config *config);
+
+/* Takes the subscription: no further deliveries to its receivers, except those that have
+ * begun on another thread. What is on its way goes back to the queue, which counts an
+ * attempt; what is out may still be settled. The queue may be consumed again at once: the
+ * broker hears the two in the order of the calls. Any thread, before or after
+ * connecting. */
+void amqp_unsubscribe(struct amqp *amqp, struct amqp_subscription *subscription);
 
 /* No further deliveries to anybody (basic.cancel); what is out may still be settled. Any
  * thread. */

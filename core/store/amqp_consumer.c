@@ -24,97 +24,10 @@ struct amqp_consumer {
 	struct amqp_life *life;
 	loop_fn *deliver;
 	struct list feeds;
-	unsigned feed_count;
+	bool used; /* there was something to consume: the connection is kept up */
 	bool quiesced;
 	bool stopping;
 };
-
-/* --- deliveries ------------------------------------------------------------------- */
-
-static void post(struct amqp_consumer *consumer, struct amqp_feed *feed,
-		 struct amqp_in *in)
-{
-	feed->partial = NULL;
-	in->receiver =
-		&feed->config.receivers[feed->turn++ % feed->config.receiver_count];
-	loop_post(in->receiver->loop, &in->mail, consumer->deliver, in);
-}
-
-static void begin_delivery(struct amqp_consumer *consumer, struct amqp_feed *feed,
-			   const amqp_basic_deliver_t *deliver)
-{
-	struct amqp_in *in = mem_zeroed(1, sizeof *in);
-
-	in->note.kind = AMQP_NOTE_settled;
-	in->feed = feed;
-	in->epoch = feed->epoch;
-	in->amqp = consumer->amqp;
-	in->life = amqp_life_hold(consumer->life);
-	in->due = MONO_NEVER;
-	list_init(&in->place);
-	list_append(&feed->out, &in->place);
-	amqp_intake_method(in, deliver, feed->config.queue);
-	if (feed->partial)
-		amqp_in_free(feed->partial);
-	feed->partial = in;
-}
-
-/* The broker cancelled us (the queue was deleted) or closed the channel: begin anew. */
-static void feed_interrupted(struct amqp_consumer *consumer, struct amqp_feed *feed,
-			     const amqp_method_t *method)
-{
-	if (method->id == AMQP_CHANNEL_CLOSE_METHOD) {
-		const amqp_channel_close_t *close = method->decoded;
-
-		log_printf(consumer->link.observer->log, LOG_warn,
-			   "the broker closed the channel of %.*s: %u %.*s",
-			   SLICE_PRINT(feed->config.queue), close->reply_code,
-			   (int)close->reply_text.len,
-			   (const char *)close->reply_text.bytes);
-		amqp_link_channel_closed(&consumer->link, feed->channel);
-	} else {
-		log_printf(consumer->link.observer->log, LOG_warn,
-			   "the broker cancelled consuming from %.*s",
-			   SLICE_PRINT(feed->config.queue));
-		amqp_channel_close(consumer->link.connection,
-				   (amqp_channel_t)feed->channel, AMQP_REPLY_SUCCESS);
-	}
-	amqp_feed_close(feed, AMQP_FEED_RETRY_MS);
-}
-
-static struct amqp_feed *feed_at(struct amqp_consumer *consumer, unsigned channel)
-{
-	for (struct list *at = consumer->feeds.next; at != &consumer->feeds;
-	     at = at->next) {
-		struct amqp_feed *feed = list_of(at, struct amqp_feed, note.member);
-
-		if (feed->channel == channel)
-			return feed;
-	}
-	return NULL;
-}
-
-static void read_frames(struct amqp_consumer *consumer)
-{
-	amqp_frame_t frame;
-
-	while (amqp_link_frame(&consumer->link, &frame)) {
-		struct amqp_feed *feed = feed_at(consumer, frame.channel);
-		const amqp_method_t *method = &frame.payload.method;
-
-		if (!feed || !feed->open)
-			continue;
-		if (frame.frame_type != AMQP_FRAME_METHOD) {
-			if (feed->partial && amqp_intake_frame(feed->partial, &frame))
-				post(consumer, feed, feed->partial);
-		} else if (method->id == AMQP_BASIC_DELIVER_METHOD) {
-			begin_delivery(consumer, feed, method->decoded);
-		} else if (method->id == AMQP_CHANNEL_CLOSE_METHOD ||
-			   method->id == AMQP_BASIC_CANCEL_METHOD) {
-			feed_interrupted(consumer, feed, method);
-		}
-	}
-}
 
 /* --- settling --------------------------------------------------------------------- */
 
@@ -173,6 +86,97 @@ static struct mono settle_due(struct amqp_consumer *consumer)
 	return next;
 }
 
+/* --- deliveries ------------------------------------------------------------------- */
+
+static void post(struct amqp_consumer *consumer, struct amqp_feed *feed,
+		 struct amqp_in *in)
+{
+	feed->partial = NULL;
+	if (feed->leaving) { /* it was under way when the broker was told */
+		in->verdict = AMQP_retry;
+		tell_broker(consumer, in);
+		return;
+	}
+	in->receiver =
+		&feed->config.receivers[feed->turn++ % feed->config.receiver_count];
+	loop_post(in->receiver->loop, &in->mail, consumer->deliver, in);
+}
+
+static void begin_delivery(struct amqp_consumer *consumer, struct amqp_feed *feed,
+			   const amqp_basic_deliver_t *deliver)
+{
+	struct amqp_in *in = mem_zeroed(1, sizeof *in);
+
+	in->note.kind = AMQP_NOTE_settled;
+	in->feed = feed;
+	in->epoch = feed->epoch;
+	in->amqp = consumer->amqp;
+	in->life = amqp_life_hold(consumer->life);
+	in->due = MONO_NEVER;
+	list_init(&in->place);
+	list_append(&feed->out, &in->place);
+	amqp_intake_method(in, deliver, feed->config.queue);
+	if (feed->partial)
+		amqp_in_free(feed->partial);
+	feed->partial = in;
+}
+
+/* The broker cancelled us (the queue was deleted) or closed the channel: begin anew. */
+static void feed_interrupted(struct amqp_consumer *consumer, struct amqp_feed *feed,
+			     const amqp_method_t *method)
+{
+	if (method->id == AMQP_CHANNEL_CLOSE_METHOD) {
+		const amqp_channel_close_t *close = method->decoded;
+
+		log_printf(consumer->link.observer->log, LOG_warn,
+			   "the broker closed the channel of %.*s: %u %.*s",
+			   SLICE_PRINT(feed->config.queue), close->reply_code,
+			   (int)close->reply_text.len,
+			   (const char *)close->reply_text.bytes);
+		amqp_link_channel_closed(&consumer->link, feed->channel);
+	} else {
+		log_printf(consumer->link.observer->log, LOG_warn,
+			   "the broker cancelled consuming from %.*s",
+			   SLICE_PRINT(feed->config.queue));
+		amqp_link_close_channel(&consumer->link, feed->channel);
+	}
+	amqp_feed_close(feed, AMQP_FEED_RETRY_MS);
+}
+
+static struct amqp_feed *feed_at(struct amqp_consumer *consumer, unsigned channel)
+{
+	for (struct list *at = consumer->feeds.next; at != &consumer->feeds;
+	     at = at->next) {
+		struct amqp_feed *feed = list_of(at, struct amqp_feed, note.member);
+
+		if (feed->channel == channel)
+			return feed;
+	}
+	return NULL;
+}
+
+static void read_frames(struct amqp_consumer *consumer)
+{
+	amqp_frame_t frame;
+
+	while (amqp_link_frame(&consumer->link, &frame)) {
+		struct amqp_feed *feed = feed_at(consumer, frame.channel);
+		const amqp_method_t *method = &frame.payload.method;
+
+		if (!feed || !feed->open)
+			continue;
+		if (frame.frame_type != AMQP_FRAME_METHOD) {
+			if (feed->partial && amqp_intake_frame(feed->partial, &frame))
+				post(consumer, feed, feed->partial);
+		} else if (method->id == AMQP_BASIC_DELIVER_METHOD) {
+			begin_delivery(consumer, feed, method->decoded);
+		} else if (method->id == AMQP_CHANNEL_CLOSE_METHOD ||
+			   method->id == AMQP_BASIC_CANCEL_METHOD) {
+			feed_interrupted(consumer, feed, method);
+		}
+	}
+}
+
 /* --- the thread ------------------------------------------------------------------- */
 
 static void consumer_quiesce(struct amqp_consumer *consumer)
@@ -187,6 +191,40 @@ static void consumer_quiesce(struct amqp_consumer *consumer)
 	}
 }
 
+static void feed_arrives(struct amqp_consumer *consumer, struct amqp_feed *feed)
+{
+	feed->channel = 1;
+	while (feed_at(consumer, feed->channel))
+		feed->channel++;
+	check(feed->channel <= CHANNELS_MAX);
+	list_append(&consumer->feeds, &feed->note.member);
+	consumer->used = true;
+}
+
+static void feed_leaves(struct amqp_consumer *consumer, struct amqp_feed *feed)
+{
+	feed->leaving = true;
+	if (consumer->link.connection && feed->open && !consumer->quiesced)
+		amqp_feed_cancel(feed, &consumer->link);
+}
+
+/* When all frames have been read: what the broker sent before it knew is dealt with. */
+static void free_left(struct amqp_consumer *consumer)
+{
+	for (struct list *at = consumer->feeds.next, *after; at != &consumer->feeds;
+	     at = after) {
+		struct amqp_feed *feed = list_of(at, struct amqp_feed, note.member);
+
+		after = at->next;
+		if (!feed->leaving || !list_empty(&feed->out))
+			continue;
+		list_remove(at);
+		if (consumer->link.connection && feed->open)
+			amqp_link_close_channel(&consumer->link, feed->channel);
+		amqp_feed_free(feed);
+	}
+}
+
 static void take_mail(struct amqp_consumer *consumer)
 {
 	struct fault cut;
@@ -196,17 +234,17 @@ static void take_mail(struct amqp_consumer *consumer)
 	mailbox_take(consumer->mailbox, &come);
 	for (struct list *first; (first = list_take(&come));) {
 		struct amqp_note *note = list_of(first, struct amqp_note, member);
-		struct amqp_feed *feed;
 
 		switch (note->kind) {
 		case AMQP_NOTE_settled:
 			settle(consumer, list_of(note, struct amqp_in, note));
 			continue;
 		case AMQP_NOTE_feed:
-			check(consumer->feed_count < CHANNELS_MAX);
-			feed = list_of(note, struct amqp_feed, note);
-			feed->channel = ++consumer->feed_count;
-			list_append(&consumer->feeds, first);
+			feed_arrives(consumer, list_of(note, struct amqp_feed, note));
+			continue;
+		case AMQP_NOTE_leave:
+			feed_leaves(consumer,
+				    list_of(note, struct amqp_feed, subscription.leave));
 			continue;
 		case AMQP_NOTE_quiesce:
 			consumer_quiesce(consumer);
@@ -230,8 +268,8 @@ static void open_feeds(struct amqp_consumer *consumer)
 	     at = at->next) {
 		struct amqp_feed *feed = list_of(at, struct amqp_feed, note.member);
 
-		if (!feed->open && consumer->link.connection && !consumer->quiesced &&
-		    feed->open_at.ns <= clock_mono().ns)
+		if (!feed->open && !feed->leaving && consumer->link.connection &&
+		    !consumer->quiesced && feed->open_at.ns <= clock_mono().ns)
 			amqp_feed_open(feed, &consumer->link, consumer->delivery_limit);
 	}
 }
@@ -260,14 +298,14 @@ static struct mono next_wake(const struct amqp_consumer *consumer, struct mono w
 {
 	const struct list *feeds = &consumer->feeds;
 
-	if (list_empty(feeds) || consumer->quiesced)
+	if (!consumer->used || consumer->quiesced)
 		return wake;
 	if (!consumer->link.connection)
 		return mono_earlier(wake, consumer->link.next_try);
 	for (const struct list *at = feeds->next; at != feeds; at = at->next) {
 		const struct amqp_feed *feed = list_of(at, struct amqp_feed, note.member);
 
-		if (!feed->open)
+		if (!feed->open && !feed->leaving)
 			wake = mono_earlier(wake, feed->open_at);
 	}
 	return wake;
@@ -286,12 +324,13 @@ static void consumer_run(void *context)
 			break;
 		if (!link->connection)
 			close_feeds(consumer);
-		if (!link->connection && !list_empty(&consumer->feeds) &&
-		    !consumer->quiesced && link->next_try.ns <= clock_mono().ns)
+		if (!link->connection && consumer->used && !consumer->quiesced &&
+		    link->next_try.ns <= clock_mono().ns)
 			consumer_connect(consumer);
 		open_feeds(consumer);
 		wake = settle_due(consumer);
 		read_frames(consumer);
+		free_left(consumer);
 		wake = next_wake(consumer, wake);
 		amqp_link_wait(
 			link, consumer->mailbox,
@@ -340,10 +379,20 @@ void amqp_consumer_destroy(struct amqp_consumer *consumer)
 	free(consumer);
 }
 
-void amqp_consumer_add(struct amqp_consumer *consumer,
-		       const struct amqp_consumer_config *config)
+struct amqp_subscription *amqp_consumer_add(struct amqp_consumer *consumer,
+					    const struct amqp_consumer_config *config)
 {
-	mailbox_send(consumer->mailbox, &amqp_feed_create(config)->note.member);
+	struct amqp_feed *feed = amqp_feed_create(config);
+
+	mailbox_send(consumer->mailbox, &feed->note.member);
+	return &feed->subscription;
+}
+
+void amqp_consumer_remove(struct amqp_consumer *consumer,
+			  struct amqp_subscription *subscription)
+{
+	atomic_store(&subscription->left, true);
+	mailbox_send(consumer->mailbox, &subscription->leave.member);
 }
 
 void amqp_consumer_settle(struct amqp_consumer *consumer, struct amqp_in *in)

@@ -5,6 +5,7 @@
  * A feed is one queue and who receives from it:
  *
  *     closed --declare, bind, consume--> open --channel or connection lost--> closed
+ *     open or closed --unsubscribed, cancelled--> leaving --nothing is out--> freed
  *
  * A struct amqp_in is one delivery. The thread makes it out of the frames (method,
  * header, body parts), posts it to a loop, gets it back settled, and tells the broker. A
@@ -16,6 +17,7 @@
  * opened again since (its epoch is old) is not told to the broker, which delivers it
  * again by itself.
  *   - every delivery on its way is in its feed's list `out` until it is settled.
+ *   - a channel's number is given again only when all its frames have been read.
  */
 #ifndef STORE_AMQP_CONSUMER_H
 #define STORE_AMQP_CONSUMER_H
@@ -33,6 +35,7 @@ struct amqp_feed;
 enum amqp_note_kind {
 	AMQP_NOTE_settled, /* in a struct amqp_in */
 	AMQP_NOTE_feed, /* in a struct amqp_feed */
+	AMQP_NOTE_leave, /* in the subscription of a struct amqp_feed */
 	AMQP_NOTE_quiesce,
 	AMQP_NOTE_cut,
 	AMQP_NOTE_stop
@@ -48,7 +51,7 @@ struct amqp_in {
 
 	/* The thread's. */
 	struct list place; /* in its feed's `out` */
-	struct amqp_feed *feed;
+	struct amqp_feed *feed; /* outlives it, but for amqp_destroy */
 	unsigned epoch;
 	struct mono due; /* when a retry goes back to the queue */
 	size_t body_size;
@@ -80,9 +83,14 @@ void amqp_consumer_destroy(struct amqp_consumer *consumer);
 /* When life is over only: else settle. */
 void amqp_in_free(struct amqp_in *in);
 
-/* All from any thread. add copies; settle takes. */
-void amqp_consumer_add(struct amqp_consumer *consumer,
-		       const struct amqp_consumer_config *config);
+/* On the loop: its subscription has ended, so nobody is to get it any more. */
+bool amqp_in_unwanted(const struct amqp_in *in);
+
+/* All from any thread. add copies and lends; remove and settle take. */
+struct amqp_subscription *amqp_consumer_add(struct amqp_consumer *consumer,
+					    const struct amqp_consumer_config *config);
+void amqp_consumer_remove(struct amqp_consumer *consumer,
+			  struct amqp_subscription *subscription);
 void amqp_consumer_settle(struct amqp_consumer *consumer, struct amqp_in *in);
 void amqp_consumer_quiesce(struct amqp_consumer *consumer);
 void amqp_consumer_cut(struct amqp_consumer *consumer);

@@ -19,6 +19,11 @@ void amqp_in_free(struct amqp_in *in)
 	free(in);
 }
 
+bool amqp_in_unwanted(const struct amqp_in *in)
+{
+	return atomic_load(&in->feed->subscription.left);
+}
+
 /* --- declaring -------------------------------------------------------------------- */
 
 static bool declare_queue(struct amqp_feed *feed, struct amqp_link *link,
@@ -62,6 +67,14 @@ static bool declare_dead(struct amqp_feed *feed, struct amqp_link *link,
 	return amqp_link_answer(link, feed->channel, why);
 }
 
+static bool has_key(const struct amqp_consumer_config *config, struct slice key)
+{
+	for (size_t i = 0; i < config->key_count; i++)
+		if (slice_equal(config->keys[i], key))
+			return true;
+	return false;
+}
+
 static bool feed_bind(struct amqp_feed *feed, struct amqp_link *link, struct fault *why)
 {
 	const struct amqp_consumer_config *config = &feed->config;
@@ -75,6 +88,16 @@ static bool feed_bind(struct amqp_feed *feed, struct amqp_link *link, struct fau
 				amqp_link_bytes(config->queue),
 				amqp_link_bytes(config->exchange),
 				amqp_link_bytes(config->keys[i]), amqp_empty_table);
+		if (!amqp_link_answer(link, feed->channel, why))
+			return false;
+	}
+	for (size_t i = 0; i < config->drop_key_count; i++) {
+		if (has_key(config, config->drop_keys[i]))
+			continue;
+		amqp_queue_unbind(
+			link->connection, (amqp_channel_t)feed->channel,
+			amqp_link_bytes(config->queue), amqp_link_bytes(config->exchange),
+			amqp_link_bytes(config->drop_keys[i]), amqp_empty_table);
 		if (!amqp_link_answer(link, feed->channel, why))
 			return false;
 	}
@@ -156,24 +179,34 @@ void amqp_feed_free(struct amqp_feed *feed)
 	free(feed);
 }
 
+static const struct slice *copy_keys(struct arena *arena, const struct slice *keys,
+				     size_t count)
+{
+	struct slice *copy = arena_alloc(arena, count * sizeof *copy + 1);
+
+	for (size_t i = 0; i < count; i++)
+		copy[i] = arena_copy(arena, keys[i]);
+	return copy;
+}
+
 struct amqp_feed *amqp_feed_create(const struct amqp_consumer_config *config)
 {
 	struct amqp_feed *feed = mem_zeroed(1, sizeof *feed);
-	struct slice *keys =
-		arena_alloc(&feed->arena, config->key_count * sizeof *keys + 1);
 	struct amqp_receiver *receivers =
 		arena_alloc(&feed->arena, config->receiver_count * sizeof *receivers);
 
 	check(config->receiver_count > 0 && config->prefetch > 0);
 	check(config->prefetch <= UINT16_MAX && config->queue.size <= 250);
 	feed->note.kind = AMQP_NOTE_feed;
+	feed->subscription.leave.kind = AMQP_NOTE_leave;
+	atomic_init(&feed->subscription.left, false);
 	feed->config = *config;
 	feed->config.queue = arena_copy(&feed->arena, config->queue);
 	feed->config.exchange = arena_copy(&feed->arena, config->exchange);
-	for (size_t i = 0; i < config->key_count; i++)
-		keys[i] = arena_copy(&feed->arena, config->keys[i]);
+	feed->config.keys = copy_keys(&feed->arena, config->keys, config->key_count);
+	feed->config.drop_keys =
+		copy_keys(&feed->arena, config->drop_keys, config->drop_key_count);
 	memcpy(receivers, config->receivers, config->receiver_count * sizeof *receivers);
-	feed->config.keys = keys;
 	feed->config.receivers = receivers;
 	list_init(&feed->out);
 	return feed;

@@ -5,6 +5,9 @@
  * open
  *            <--the channel or the connection is lost, the broker cancels--
  *
+ * The bindings come before the unbindings: a message that both an old and a new key match
+ * is never without one.
+ *
  * The dead-letter queue is declared last: who finds it there may publish, and nothing is
  * lost.
  */
@@ -16,6 +19,11 @@
 /* Before a channel that the broker closed is opened again. */
 #define AMQP_FEED_RETRY_MS 1000
 
+struct amqp_subscription { /* what others hold of a feed */
+	struct amqp_note leave; /* goes into the mailbox when it ends */
+	atomic_bool left; /* it has ended; the thread may not know yet */
+};
+
 struct amqp_feed {
 	struct amqp_note
 		note; /* its member: in the mailbox, then in the consumer's list */
@@ -24,6 +32,8 @@ struct amqp_feed {
 	unsigned channel;
 	unsigned epoch; /* counts the lives of the channel */
 	bool open;
+	bool leaving; /* cancelled: not to be opened again, freed when nothing is out */
+	struct amqp_subscription subscription;
 	struct mono open_at; /* when to open it, if it is closed */
 	size_t turn; /* the receiver of the next delivery */
 	struct amqp_in *partial; /* a delivery whose body is not complete */

@@ -365,6 +365,21 @@ bool amqp_link_answer(struct amqp_link *link, unsigned channel, struct fault *wh
 	return false;
 }
 
+void amqp_link_close_channel(struct amqp_link *link, unsigned channel)
+{
+	amqp_rpc_reply_t reply = amqp_channel_close(
+		link->connection, (amqp_channel_t)channel, AMQP_REPLY_SUCCESS);
+	const char *reason;
+	struct fault why;
+
+	if (reply.reply_type == AMQP_RESPONSE_NORMAL)
+		return;
+	if (reply_fault(&reply, &reason, &why))
+		amqp_link_lost(link, &why);
+	else
+		amqp_link_channel_closed(link, channel);
+}
+
 bool amqp_link_open_channel(struct amqp_link *link, unsigned channel, struct fault *why)
 {
 	amqp_channel_open(link->connection, (amqp_channel_t)channel);

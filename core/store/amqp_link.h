@@ -101,6 +101,9 @@ bool amqp_link_answer(struct amqp_link *link, unsigned channel, struct fault *wh
 /* Answers the broker's channel.close. */
 void amqp_link_channel_closed(struct amqp_link *link, unsigned channel);
 
+/* Waits for the broker's answer. */
+void amqp_link_close_channel(struct amqp_link *link, unsigned channel);
+
 bool amqp_link_open_channel(struct amqp_link *link, unsigned channel, struct fault *why);
 
 /* A durable topic exchange. */

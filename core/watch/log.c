@@ -30,6 +30,7 @@ struct log {
 	struct log_hub *hub;
 	struct ring *ring;
 	enum log_severity minimum;
+	uint32_t generation;
 };
 
 struct log_hub {
@@ -79,6 +80,11 @@ struct log *log_create(struct log_hub *hub, size_t ring_bytes)
 	while (!atomic_compare_exchange_weak(&hub->logs, &log->next, log))
 		;
 	return log;
+}
+
+void log_set_generation(struct log *log, uint32_t generation)
+{
+	log->generation = generation;
 }
 
 bool log_enabled(const struct log *log, enum log_severity severity)
@@ -136,6 +142,8 @@ void log_write(struct log *log, enum log_severity severity,
 		.time = clock_wall(),
 		.severity = severity,
 		.in_trace = trace != NULL,
+		.generation =
+			trace && trace->generation ? trace->generation : log->generation,
 		.message = message,
 		.attrs = kept,
 		.attr_count = attr_count,

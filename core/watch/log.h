@@ -9,8 +9,8 @@
  *   worker --log_write--> ring --log_hub_drain--> log_format_json --> standard output
  *
  * Field names on the line: timestamp, level, service, message, trace_id, span_id,
- * trace_flags, then the record's attributes. Secrets never get here: callers pass names
- * from their own code only.
+ * trace_flags, generation, then the record's attributes. Secrets never get here: callers
+ * pass names from their own code only.
  */
 #ifndef WATCH_LOG_H
 #define WATCH_LOG_H
@@ -39,6 +39,7 @@ struct log_record {
 	uint8_t trace_id[16];
 	uint8_t span_id[8];
 	uint8_t trace_flags;
+	uint32_t generation; /* of the service; 0: unknown */
 	struct slice message;
 	const struct attr *attrs;
 	size_t attr_count;
@@ -60,6 +61,9 @@ void log_hub_destroy(struct log_hub *hub); /* destroys its logs too */
 
 /* One per writing thread; the hub owns it. Any thread. */
 struct log *log_create(struct log_hub *hub, size_t ring_bytes);
+
+/* Of the records to come whose trace has none; 0, as at first: unknown. */
+void log_set_generation(struct log *log, uint32_t generation);
 
 /* Copies. trace may be NULL: then the line has no trace fields. Texts are cut at 8 KiB
  * each, attributes beyond LOG_ATTRS_MAX are left out. */

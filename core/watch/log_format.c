@@ -85,6 +85,10 @@ void log_format_json(struct buf *out, const struct log_record *record,
 			sizeof(record->span_id));
 		put_hex(&json, SLICE("trace_flags"), &record->trace_flags, 1);
 	}
+	if (record->generation > 0) {
+		json_key(&json, SLICE("generation"));
+		json_integer(&json, record->generation);
+	}
 	for (size_t i = 0; i < record->attr_count; i++)
 		put_attr(&json, &record->attrs[i]);
 	json_close_object(&json);

@@ -131,6 +131,13 @@ static inline void cell_add(_Atomic double *cell, double amount)
 	atomic_store_explicit(cell, value + amount, memory_order_relaxed);
 }
 
+static inline void bucket_add(_Atomic uint64_t *bucket, uint64_t count)
+{
+	uint64_t before = atomic_load_explicit(bucket, memory_order_relaxed);
+
+	atomic_store_explicit(bucket, before + count, memory_order_relaxed);
+}
+
 void series_add(struct series *series, double amount)
 {
 	check(series->metric->def.type != METRIC_histogram);
@@ -153,15 +160,13 @@ void series_observe(struct series *series, double value)
 {
 	const struct metric_def *def = &series->metric->def;
 	size_t bucket = 0;
-	uint64_t count;
 
 	check(def->type == METRIC_histogram);
 	if (isnan(value))
 		return;
 	while (bucket < def->bound_count && value > def->bounds[bucket])
 		bucket++;
-	count = atomic_load_explicit(&series->buckets[bucket], memory_order_relaxed);
-	atomic_store_explicit(&series->buckets[bucket], count + 1, memory_order_relaxed);
+	bucket_add(&series->buckets[bucket], 1);
 	cell_add(&series->value, value);
 }
 
@@ -284,16 +289,58 @@ static struct series *meter_series_slow(struct meter *meter, struct metric *metr
 	return series;
 }
 
-struct meter *meter_create(struct metrics *metrics)
+struct meter *meter_create_aside(struct metrics *metrics)
 {
 	struct meter *meter = mem_zeroed(1, sizeof(*meter));
 
 	check(pthread_mutex_init(&meter->lock, NULL) == 0);
 	meter->metrics = metrics;
+	return meter;
+}
+
+struct meter *meter_create(struct metrics *metrics)
+{
+	struct meter *meter = meter_create_aside(metrics);
+
 	meter->next = atomic_load(&metrics->meters);
 	while (!atomic_compare_exchange_weak(&metrics->meters, &meter->next, meter))
 		;
 	return meter;
+}
+
+static void series_fold(struct series *into, const struct series *from)
+{
+	double value = atomic_load_explicit(&from->value, memory_order_relaxed);
+
+	if (atomic_load_explicit(&from->set_order, memory_order_relaxed) > 0) {
+		series_set(into, value);
+		return;
+	}
+	cell_add(&into->value, value);
+	for (size_t i = 0; i < bucket_count(&from->metric->def); i++)
+		bucket_add(&into->buckets[i],
+			   atomic_load_explicit(&from->buckets[i], memory_order_relaxed));
+}
+
+static void fold_one(struct meter *into, const struct series *from)
+{
+	struct metric *metric = from->metric;
+
+	series_fold(meter_series(into, metric, from->values, metric->def.label_count),
+		    from);
+}
+
+void meter_fold(struct meter *into, const struct meter *from)
+{
+	for (size_t i = 0; i < from->family_count; i++) {
+		const struct family *family = from->families[i];
+
+		for (size_t slot = 0; family && slot <= family->mask; slot++)
+			if (family->slots[slot])
+				fold_one(into, family->slots[slot]);
+		if (family && family->overflow)
+			fold_one(into, family->overflow);
+	}
 }
 
 void meter_destroy(struct meter *meter)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* metrics.c -- the registry: which families there are. Recording is in meter.c, reading
- * in scrape.c.
+/* metrics.c -- the registry: which families there are. Which of them are shown is in
+ * edition.c, recording in meter.c, reading in scrape.c.
  */
 #include "watch/cells.h"
 
@@ -195,21 +195,25 @@ static void fill_defaults(struct metric_def *def)
 			def->otlp_labels[i] = def->labels[i];
 }
 
+static void keep_texts(struct arena *texts, struct metric_def *def)
+{
+	def->name = keep_text(texts, def->name);
+	def->help = keep_text(texts, def->help);
+	def->otlp_name = keep_text(texts, def->otlp_name);
+	def->otlp_unit = keep_text(texts, def->otlp_unit);
+	for (size_t i = 0; i < def->label_count; i++) {
+		def->labels[i] = keep_text(texts, def->labels[i]);
+		def->otlp_labels[i] = keep_text(texts, def->otlp_labels[i]);
+	}
+}
+
 static struct metric *metric_add(struct metrics *metrics, const struct metric_def *def)
 {
 	struct metric *metric = mem_zeroed(1, sizeof(*metric));
-	struct arena *texts = &metrics->texts;
 
 	metric->def = *def;
 	metric->index = metrics->count;
-	metric->def.name = keep_text(texts, def->name);
-	metric->def.help = keep_text(texts, def->help);
-	metric->def.otlp_name = keep_text(texts, def->otlp_name);
-	metric->def.otlp_unit = keep_text(texts, def->otlp_unit);
-	for (size_t i = 0; i < def->label_count; i++) {
-		metric->def.labels[i] = keep_text(texts, def->labels[i]);
-		metric->def.otlp_labels[i] = keep_text(texts, def->otlp_labels[i]);
-	}
+	keep_texts(&metrics->texts, &metric->def);
 	if (metrics->count == metrics->capacity) {
 		metrics->capacity = metrics->capacity ? metrics->capacity * 2 : 64;
 		metrics->families = mem_resize(
@@ -219,22 +223,35 @@ static struct metric *metric_add(struct metrics *metrics, const struct metric_de
 	return metric;
 }
 
-static struct metric *metric_find_or_add(struct metrics *metrics,
+/* Whether the family may be shown together with one of this edition. */
+static bool competes(const struct metrics *metrics, const struct metric *metric,
+		     unsigned edition)
+{
+	if (edition == 0)
+		return metric->shown || metric->editions != 0;
+	return metric->lasting || edition_holds(metrics, edition, metric);
+}
+
+static struct metric *metric_find_or_add(struct metrics *metrics, unsigned edition,
 					 const struct metric_def *def, struct fault *why)
 {
 	const struct metric_def *other = NULL;
+	struct metric *same = NULL;
 
 	for (size_t i = 0; i < metrics->count; i++) {
-		if (def_equal(&metrics->families[i]->def, def))
-			return metrics->families[i];
-		if (collides(&metrics->families[i]->def, def))
-			other = &metrics->families[i]->def;
+		struct metric *metric = metrics->families[i];
+
+		if (def_equal(&metric->def, def))
+			same = metric;
+		else if (competes(metrics, metric, edition) &&
+			 collides(&metric->def, def))
+			other = &metric->def;
 	}
 	for (size_t i = 0; i < COUNT(views); i++)
 		if (collides(&views[i], def))
 			other = &views[i];
 	if (other == NULL)
-		return metric_add(metrics, def);
+		return same ? same : metric_add(metrics, def);
 	if (slice_equal(other->name, def->name))
 		fault_set(why, FAULT_refused, "%.*s is already declared, and differently",
 			  SLICE_PRINT(def->name));
@@ -244,19 +261,31 @@ static struct metric *metric_find_or_add(struct metrics *metrics,
 	return NULL;
 }
 
-struct metric *metrics_declare(struct metrics *metrics, const struct metric_def *def,
-			       struct fault *why)
+struct metric *metrics_declare_in(struct metrics *metrics, unsigned edition,
+				  const struct metric_def *def, struct fault *why)
 {
 	struct metric_def whole = *def;
+	struct arena texts = { 0 };
 	struct metric *metric;
 
 	if (!def_valid(def, why))
 		return NULL;
 	fill_defaults(&whole);
+	keep_texts(&texts, &whole); /* mended, as those it is compared with */
 	pthread_mutex_lock(&metrics->lock);
-	metric = metric_find_or_add(metrics, &whole, why);
+	check(edition <= metrics->begun);
+	metric = metric_find_or_add(metrics, edition, &whole, why);
+	if (metric)
+		edition_put(metrics, edition, metric);
 	pthread_mutex_unlock(&metrics->lock);
+	arena_finish(&texts);
 	return metric;
+}
+
+struct metric *metrics_declare(struct metrics *metrics, const struct metric_def *def,
+			       struct fault *why)
+{
+	return metrics_declare_in(metrics, 0, def, why);
 }
 
 static size_t read_list(const char *text, struct slice *parts)
@@ -299,6 +328,7 @@ struct metrics *metrics_create(void)
 	struct metrics *metrics = mem_zeroed(1, sizeof(*metrics));
 
 	check(pthread_mutex_init(&metrics->lock, NULL) == 0);
+	metrics->committed = meter_create(metrics);
 	declare_own(metrics);
 	return metrics;
 }
@@ -309,6 +339,7 @@ void metrics_destroy(struct metrics *metrics)
 
 	if (metrics == NULL)
 		return;
+	editions_finish(metrics);
 	meter = atomic_load(&metrics->meters);
 	while (meter) {
 		struct meter *next = meter->next;
@@ -328,6 +359,25 @@ struct metric *metrics_own(struct metrics *metrics, enum metric_id id)
 {
 	check((unsigned)id < METRIC_ids);
 	return metrics->own[id];
+}
+
+void metrics_check(struct metrics *metrics)
+{
+	pthread_mutex_lock(&metrics->lock);
+	check(metrics->current <= metrics->begun);
+	for (size_t i = 0; i < metrics->count; i++) {
+		const struct metric *a = metrics->families[i];
+
+		check(a->index == i);
+		check(a->shown || !a->lasting);
+		for (size_t j = 0; j < i; j++) {
+			const struct metric *b = metrics->families[j];
+
+			check(!def_equal(&a->def, &b->def));
+			check(!a->shown || !b->shown || !collides(&a->def, &b->def));
+		}
+	}
+	pthread_mutex_unlock(&metrics->lock);
 }
 
 const struct metric_def *metric_definition(const struct metric *metric)

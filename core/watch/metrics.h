@@ -17,6 +17,20 @@
  *     series whose label values are all "_overflow", and are counted there.
  *   - label values are valid UTF-8 of at most METRIC_VALUE_MAX bytes: others are
  *     mended and cut.
+ *
+ * Editions: what scripts declare may change with each version of a service that is
+ * loaded, and a version is loaded aside, while the one before it serves. So its families
+ * are declared in an edition, and stay hidden until the edition is committed: then they
+ * are shown, and those of other editions are hidden. Hidden families keep their values
+ * and can be recorded into; readers do not see them.
+ *
+ *     metrics_edition_begin -> metrics_declare_in* -> metrics_edition_commit
+ *                                                 \-> metrics_edition_drop
+ *
+ *   - the shown families are those declared at once and those of the edition committed
+ *     last; no two of them could be mistaken for each other.
+ *   - an edition that is not committed changes nothing that a reader sees.
+ *   - a definition is kept once, however many editions declare it.
  */
 #ifndef WATCH_METRICS_H
 #define WATCH_METRICS_H
@@ -69,6 +83,32 @@ struct meter *meter_create(struct metrics *metrics);
 struct metric *metrics_declare(struct metrics *metrics, const struct metric_def *def,
 			       struct fault *why);
 
+/* Gives the number of a new edition, from 1. It can be committed until
+ * METRIC_EDITIONS_OPEN more have begun. Any thread, as are the next four. */
+#define METRIC_EDITIONS_OPEN 64
+unsigned metrics_edition_begin(struct metrics *metrics);
+
+/* metrics_declare in an edition; 0: metrics_declare. A family that any edition declared
+ * in the same way is used again, with its values. Refused is what conflicts with a family
+ * declared at once or with another of the same edition. In the edition committed last the
+ * family is shown at once. */
+struct metric *metrics_declare_in(struct metrics *metrics, unsigned edition,
+				  const struct metric_def *def, struct fault *why);
+
+/* Where a thread records while it loads an edition's scripts: what it counts there shows
+ * when the edition is committed, and a gauge it sets is set then. Borrowed until the
+ * edition is committed or dropped; one thread at a time. */
+struct meter *metrics_edition_meter(struct metrics *metrics, unsigned edition);
+
+/* Shows the edition. replaced (which may be NULL) is called for each name whose shown
+ * family is another than before: its values start anew. */
+typedef void metrics_replaced_fn(void *context, struct slice name);
+void metrics_edition_commit(struct metrics *metrics, unsigned edition,
+			    metrics_replaced_fn *replaced, void *context);
+
+/* The edition will not be committed: frees its meter. */
+void metrics_edition_drop(struct metrics *metrics, unsigned edition);
+
 /* As it was declared, defaults filled in. Borrowed for the life of the registry. */
 const struct metric_def *metric_definition(const struct metric *metric);
 
@@ -114,5 +154,13 @@ struct metrics_reader {
 	void *context;
 };
 void metrics_read(struct metrics *metrics, const struct metrics_reader *reader);
+
+/* One series of a shown family, summed as for a scrape: the value of a counter or gauge,
+ * the count of a histogram. False: there is none, or count is not its label_count. */
+bool metrics_value(struct metrics *metrics, struct slice name, const struct slice *values,
+		   size_t count, double *value);
+
+/* Checks the invariants. */
+void metrics_check(struct metrics *metrics);
 
 #endif

@@ -52,6 +52,12 @@ void otlp_add_log(struct otlp_batch *batch, const struct log_record *record)
 	body = wire_open(out, LOG_RECORD_body);
 	wire_put_text(out, ANY_string, record->message);
 	wire_close(out, body);
+	if (record->generation > 0) {
+		struct attr generation =
+			attr_integer(SLICE("orrery.generation"), record->generation);
+
+		wire_put_attr(out, LOG_RECORD_attributes, &generation);
+	}
 	for (size_t i = 0; i < record->attr_count; i++)
 		wire_put_attr(out, LOG_RECORD_attributes, &record->attrs[i]);
 	if (record->in_trace) {
@@ -113,75 +119,22 @@ void otlp_gzip(struct buf *out, struct slice plain)
 	deflateEnd(&stream);
 }
 
-/* --- reading a response: from another process, so nothing in it is believed  */
-
-static bool read_varint(struct slice *rest, uint64_t *value)
-{
-	*value = 0;
-	for (unsigned shift = 0; shift < 64 && rest->size > 0; shift += 7) {
-		uint8_t byte = (uint8_t)*rest->at++;
-
-		rest->size--;
-		*value |= (uint64_t)(byte & 0x7f) << shift;
-		if (byte < 0x80)
-			return true;
-	}
-	return false;
-}
-
-struct field {
-	unsigned number;
-	unsigned type;
-	uint64_t value; /* of a varint */
-	struct slice bytes; /* of a length-delimited field */
-};
-
-static bool read_field(struct slice *rest, struct field *field)
-{
-	uint64_t tag, size = 0;
-
-	if (!read_varint(rest, &tag) || tag >> 3 == 0 || tag > UINT32_MAX)
-		return false;
-	*field = (struct field){ .number = (unsigned)(tag >> 3), .type = tag & 7 };
-	switch (field->type) {
-	case WIRE_VARINT:
-		return read_varint(rest, &field->value);
-	case WIRE_FIXED64:
-		size = 8;
-		break;
-	case WIRE_FIXED32:
-		size = 4;
-		break;
-	case WIRE_BYTES:
-		if (!read_varint(rest, &size))
-			return false;
-		break;
-	default:
-		return false;
-	}
-	if (size > rest->size)
-		return false;
-	field->bytes = slice_of(rest->at, size);
-	rest->at += size;
-	rest->size -= size;
-	return true;
-}
-
+/* From another process, so nothing in it is believed. */
 bool otlp_read_response(struct slice body, uint64_t *rejected, struct slice *message)
 {
 	struct slice partial = { 0 };
-	struct field field;
+	struct wire_field field;
 
 	*rejected = 0;
 	*message = (struct slice){ 0 };
 	while (body.size > 0) {
-		if (!read_field(&body, &field))
+		if (!wire_read(&body, &field))
 			return false;
 		if (field.number == 1 && field.type == WIRE_BYTES)
 			partial = field.bytes;
 	}
 	while (partial.size > 0) {
-		if (!read_field(&partial, &field))
+		if (!wire_read(&partial, &field))
 			return false;
 		if (field.number == 1 && field.type == WIRE_VARINT)
 			*rejected = field.value;

@@ -146,15 +146,58 @@ void metrics_read(struct metrics *metrics, const struct metrics_reader *reader)
 {
 	struct gathered all = { 0 };
 	struct metric **families;
-	size_t count;
+	size_t count = 0;
 
 	pthread_mutex_lock(&metrics->lock);
-	count = metrics->count;
-	families = mem_copy(metrics->families, count * sizeof(families[0]));
+	families = mem_copy(metrics->families, metrics->count * sizeof(families[0]));
+	for (size_t i = 0; i < metrics->count; i++)
+		if (families[i]->shown)
+			families[count++] = families[i];
 	pthread_mutex_unlock(&metrics->lock);
 	qsort(families, count, sizeof(families[0]), compare_names);
 	for (size_t i = 0; i < count; i++)
 		read_family(metrics, families[i], reader, &all);
 	free(families);
 	free(all.at);
+}
+
+/* --- one value -------------------------------------------------------------------- */
+
+struct wanted {
+	struct slice name;
+	const struct slice *values;
+	size_t count;
+	double value;
+	bool found;
+};
+
+static void skip_family(void *context, const struct metric_def *def, size_t point_count)
+{
+}
+
+static void find_point(void *context, const struct metric_def *def,
+		       const struct metric_point *point)
+{
+	struct wanted *wanted = context;
+
+	if (def->label_count != wanted->count || !slice_equal(def->name, wanted->name))
+		return;
+	for (size_t i = 0; i < wanted->count; i++)
+		if (!slice_equal(point->values[i], wanted->values[i]))
+			return;
+	wanted->found = true;
+	wanted->value =
+		def->type == METRIC_histogram ? (double)point->count : point->value;
+}
+
+bool metrics_value(struct metrics *metrics, struct slice name, const struct slice *values,
+		   size_t count, double *value)
+{
+	struct wanted wanted = { .name = name, .values = values, .count = count };
+	struct metrics_reader reader = { skip_family, find_point, &wanted };
+
+	metrics_read(metrics, &reader);
+	if (wanted.found)
+		*value = wanted.value;
+	return wanted.found;
 }

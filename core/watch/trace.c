@@ -26,7 +26,7 @@
 #define ERROR_TYPE_MAX 128
 #define FREE_MAX 256 /* spans kept for the next start; more are given back to malloc */
 #define ATTRS_MAX_DEFAULT 128
-#define HEAD_MAX 128 /* a Span without its texts and its area */
+#define HEAD_MAX 160 /* a Span without its texts and its area */
 
 /* Fields of opentelemetry.proto.trace.v1. */
 enum {
@@ -78,6 +78,9 @@ struct tracer {
 	struct tracer_config config;
 	uint64_t threshold;
 	struct random random;
+	uint32_t generation;
+	tracer_tap_fn *tap;
+	void *tap_context;
 	struct span *free;
 	unsigned free_count;
 	struct ring *ring;
@@ -108,6 +111,17 @@ void tracer_destroy(struct tracer *tracer)
 	}
 	ring_destroy(tracer->ring);
 	free(tracer);
+}
+
+void tracer_set_generation(struct tracer *tracer, uint32_t generation)
+{
+	tracer->generation = generation;
+}
+
+void tracer_tap(struct tracer *tracer, tracer_tap_fn *fn, void *context)
+{
+	tracer->tap = fn;
+	tracer->tap_context = context;
 }
 
 static struct span *span_take(struct tracer *tracer)
@@ -176,6 +190,8 @@ struct span *span_start(struct tracer *tracer, enum span_kind kind, struct slice
 		new_id(&tracer->random, context->trace_id, sizeof(context->trace_id));
 		context->flags = TRACE_FLAG_RANDOM;
 	}
+	if (context->generation == 0 || span->parent_remote)
+		context->generation = tracer->generation;
 	new_id(&tracer->random, context->span_id, sizeof(context->span_id));
 	if (sampling_decide(tracer->config.sampler, tracer->threshold, context->trace_id,
 			    parent)) {
@@ -197,11 +213,6 @@ const struct trace_context *span_context(const struct span *span)
 bool span_recording(const struct span *span)
 {
 	return span->recording;
-}
-
-struct mono span_began(const struct span *span)
-{
-	return span->began;
 }
 
 void span_rename(struct span *span, struct slice name)
@@ -298,6 +309,13 @@ static char *put_status(char *at, const struct span *span)
 	return wire_number(at, STATUS_code, STATUS_ERROR);
 }
 
+static char *put_generation(char *at, uint32_t generation)
+{
+	struct attr attr = attr_integer(SLICE("orrery.generation"), generation);
+
+	return wire_key_value(at, FIELD_attributes, &attr);
+}
+
 /* Writes the OTLP Span message: at most HEAD_MAX and its texts. */
 static char *span_encode(const struct span *span, struct mono ended, char *at)
 {
@@ -320,6 +338,8 @@ static char *span_encode(const struct span *span, struct mono ended, char *at)
 	at = wire_fixed64(at, FIELD_end_time, start + lasted);
 	memcpy(at, span->area, span->area_size);
 	at += span->area_size;
+	if (context->generation > 0)
+		at = put_generation(at, context->generation);
 	if (span->dropped_attrs > 0)
 		at = wire_number(at, FIELD_dropped_attributes, span->dropped_attrs);
 	if (span->dropped_links > 0)
@@ -327,6 +347,37 @@ static char *span_encode(const struct span *span, struct mono ended, char *at)
 	if (span->failed)
 		at = put_status(at, span);
 	return wire_fixed32(at, FIELD_flags, flags_of(context, span->parent_remote));
+}
+
+/* Somebody looks on. */
+static void span_tap_slow(const struct span *span)
+{
+	struct span_view view = {
+		.kind = span->kind,
+		.name = slice_of(span->name, span->name_size),
+		.context = &span->context,
+		.parent_id = span->has_parent ? span->parent_id : NULL,
+		.failed = span->failed,
+		.message = slice_of(span->message, span->message_size),
+		.attrs = slice_of(span->area, span->area_size),
+	};
+	struct slice attrs = view.attrs;
+	struct attr attr;
+
+	while (span->failed && span_view_attr(&attrs, &attr))
+		if (slice_equal(attr.key, SLICE("error.type")))
+			view.error_type = attr.text;
+	span->tracer->tap(span->tracer->tap_context, &view);
+}
+
+bool span_view_attr(struct slice *attrs, struct attr *attr)
+{
+	struct wire_field field;
+
+	while (wire_read(attrs, &field))
+		if (field.number == FIELD_attributes)
+			return wire_read_attr(field.bytes, attr);
+	return false;
 }
 
 void span_end(struct span *span)
@@ -338,6 +389,8 @@ void span_end(struct span *span)
 		return;
 	if (span->recording) {
 		ring = span->tracer->ring;
+		if (__builtin_expect(span->tracer->tap != NULL, 0))
+			span_tap_slow(span);
 		record = ring_begin(ring, HEAD_MAX + span->name_size +
 						  span->message_size + span->area_size +
 						  span->context.state.size);
@@ -362,9 +415,4 @@ void tracer_release(struct tracer *tracer)
 uint64_t tracer_dropped(const struct tracer *tracer)
 {
 	return ring_dropped(tracer->ring);
-}
-
-size_t tracer_used_bytes(const struct tracer *tracer)
-{
-	return ring_used_bytes(tracer->ring);
 }

@@ -27,6 +27,7 @@ struct trace_context {
 	uint8_t span_id[8];
 	uint8_t flags;
 	bool remote; /* came from another process */
+	uint32_t generation; /* of the service, that it began in; 0: unknown */
 	struct slice state; /* tracestate as received and valid; borrowed by every span
 			       below it */
 };
@@ -61,15 +62,18 @@ bool trace_parse(struct slice traceparent, struct slice tracestate,
 		 struct trace_context *parent);
 void trace_format(const struct trace_context *context, char text[TRACEPARENT_SIZE]);
 
-/* Lower-case hex, terminated: 33 and 17 bytes. */
+/* Lower-case hex, terminated. */
 void trace_id_text(const struct trace_context *context, char text[33]);
-void trace_span_id_text(const struct trace_context *context, char text[17]);
 
 struct tracer;
 struct span;
 
 struct tracer *tracer_create(const struct tracer_config *config, uint64_t seed);
 void tracer_destroy(struct tracer *tracer);
+
+/* Of the spans to come; 0, as at first: none. A span below a local parent that has one
+ * keeps its parent's instead. Exported as the attribute orrery.generation. */
+void tracer_set_generation(struct tracer *tracer, uint32_t generation);
 
 /* Never NULL. parent NULL: a new trace. name is copied. The context's tracestate is
  * borrowed until span_end. */
@@ -96,8 +100,28 @@ void span_fail(struct span *span, struct slice error_type, struct slice message)
 /* Takes the span. NULL is allowed. */
 void span_end(struct span *span);
 
-/* When the span began. */
-struct mono span_began(const struct span *span);
+/* --- looking on, for tests -------------------------------------------------------- */
+
+/* A recorded span as it ends. */
+struct span_view {
+	enum span_kind kind;
+	struct slice name;
+	const struct trace_context *context;
+	const uint8_t *parent_id; /* 8 bytes; NULL: it has no parent */
+	bool failed;
+	struct slice error_type; /* empty unless failed */
+	struct slice message; /* of span_fail */
+	struct slice attrs; /* for span_view_attr; error.type is one of them */
+};
+
+/* Called by span_end for each recorded span, before it is written; span is borrowed
+ * during the call. fn NULL, as at first: nobody looks. */
+typedef void tracer_tap_fn(void *context, const struct span_view *span);
+void tracer_tap(struct tracer *tracer, tracer_tap_fn *fn, void *context);
+
+/* Cuts the first attribute off *attrs, a copy of span_view.attrs. Its texts are borrowed
+ * from the view. False: there is none. */
+bool span_view_attr(struct slice *attrs, struct attr *attr);
 
 /* --- reading side, another thread ------------------------------------------------- */
 
@@ -106,6 +130,5 @@ struct mono span_began(const struct span *span);
 bool tracer_peek(struct tracer *tracer, struct slice *otlp_span);
 void tracer_release(struct tracer *tracer);
 uint64_t tracer_dropped(const struct tracer *tracer);
-size_t tracer_used_bytes(const struct tracer *tracer);
 
 #endif

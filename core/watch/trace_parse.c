@@ -115,8 +115,3 @@ void trace_id_text(const struct trace_context *context, char text[33])
 {
 	hex_encode(context->trace_id, sizeof(context->trace_id), text);
 }
-
-void trace_span_id_text(const struct trace_context *context, char text[17])
-{
-	hex_encode(context->span_id, sizeof(context->span_id), text);
-}

@@ -134,3 +134,101 @@ void wire_close(struct buf *out, size_t opened)
 	wire_varint(body, size);
 	out->size += length;
 }
+
+static bool read_varint(struct slice *rest, uint64_t *value)
+{
+	*value = 0;
+	for (unsigned shift = 0; shift < 64 && rest->size > 0; shift += 7) {
+		uint8_t byte = (uint8_t)*rest->at++;
+
+		rest->size--;
+		*value |= (uint64_t)(byte & 0x7f) << shift;
+		if (byte < 0x80)
+			return true;
+	}
+	return false;
+}
+
+static uint64_t read_little_endian(struct slice bytes)
+{
+	uint64_t value = 0;
+
+	for (size_t i = bytes.size; i > 0; i--)
+		value = value << 8 | (uint8_t)bytes.at[i - 1];
+	return value;
+}
+
+bool wire_read(struct slice *rest, struct wire_field *field)
+{
+	uint64_t tag, size = 0;
+
+	if (!read_varint(rest, &tag) || tag >> 3 == 0 || tag > UINT32_MAX)
+		return false;
+	*field = (struct wire_field){ .number = (unsigned)(tag >> 3), .type = tag & 7 };
+	switch (field->type) {
+	case WIRE_VARINT:
+		return read_varint(rest, &field->value);
+	case WIRE_FIXED64:
+		size = 8;
+		break;
+	case WIRE_FIXED32:
+		size = 4;
+		break;
+	case WIRE_BYTES:
+		if (!read_varint(rest, &size))
+			return false;
+		break;
+	default:
+		return false;
+	}
+	if (size > rest->size)
+		return false;
+	field->bytes = slice_of(rest->at, size);
+	if (field->type != WIRE_BYTES)
+		field->value = read_little_endian(field->bytes);
+	rest->at += size;
+	rest->size -= size;
+	return true;
+}
+
+static bool read_value(struct slice any_value, struct attr *attr)
+{
+	struct wire_field field;
+
+	if (!wire_read(&any_value, &field))
+		return false;
+	switch (field.number << 3 | field.type) {
+	case ANY_string << 3 | WIRE_BYTES:
+		*attr = attr_text(attr->key, field.bytes);
+		return true;
+	case ANY_int << 3 | WIRE_VARINT:
+		*attr = attr_integer(attr->key, (int64_t)field.value);
+		return true;
+	case ANY_double << 3 | WIRE_FIXED64:
+		*attr = attr_double(attr->key, 0);
+		memcpy(&attr->number, &field.value, sizeof(attr->number));
+		return true;
+	case ANY_bool << 3 | WIRE_VARINT:
+		*attr = attr_bool(attr->key, field.value != 0);
+		return true;
+	default:
+		return false;
+	}
+}
+
+bool wire_read_attr(struct slice key_value, struct attr *attr)
+{
+	struct wire_field field;
+	bool read = false;
+
+	*attr = (struct attr){ 0 };
+	while (wire_read(&key_value, &field)) {
+		if (field.type != WIRE_BYTES)
+			return false;
+		if (field.number == KEY_VALUE_key)
+			attr->key = field.bytes;
+		else if (field.number == KEY_VALUE_value)
+			read = read_value(field.bytes, attr);
+	}
+	return read;
+}

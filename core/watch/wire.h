@@ -113,4 +113,20 @@ void wire_put_attr(struct buf *out, unsigned field, const struct attr *attr);
 size_t wire_open(struct buf *out, unsigned field);
 void wire_close(struct buf *out, size_t opened);
 
+/* --- reading ---------------------------------------------------------------------- */
+
+struct wire_field {
+	unsigned number;
+	unsigned type;
+	uint64_t value; /* of a varint or a fixed number */
+	struct slice bytes; /* of everything but a varint; borrowed */
+};
+
+/* Cuts the first field off *rest. False: there is none, or no good one. */
+bool wire_read(struct slice *rest, struct wire_field *field);
+
+/* A KeyValue; false when it is none, or its value is of a type that struct attr has not.
+ * Borrows. */
+bool wire_read_attr(struct slice key_value, struct attr *attr);
+
 #endif

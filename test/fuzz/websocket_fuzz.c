@@ -79,6 +79,7 @@ static void begin(void)
 		.body_size_max = 4096,
 		.requests_max = 16,
 		.connections_max = 16,
+		.http2 = true,
 		.idle_timeout_ms = 60000,
 		.request_timeout_ms = 60000,
 		.handler = serve,

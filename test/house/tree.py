@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-NOT_OURS = {".git", "build", "__pycache__", ".pytest_cache", ".cache"}
+NOT_OURS = {".git", "build", "__pycache__", ".pytest_cache", ".cache", "corpus"}
 
 
 def files():

@@ -108,6 +108,12 @@ test.case("a choice is one of its words", function()
   test.match(errors[1].message, "red, blue")
 end)
 
+test.case("requests share no default", function()
+  local ok, why = pcall(shape.optional, shape.any, {})
+  test.equal(ok, false)
+  test.match(why, "must not be a table")
+end)
+
 test.case("a flood of errors is cut", function()
   local flood = {}
   for i = 1, 500 do

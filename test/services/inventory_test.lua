@@ -64,6 +64,20 @@ test.case("not enough is 409, an unknown product is named", function()
   test.equal({ answer.status, answer.body.errors[1].field }, { 422, "items[1].sku" })
 end)
 
+test.case("reservations that were made are counted, refused ones are not", function()
+  world()
+  local count = test.value "inventory_reservations_total"
+  test.replace(stock, "reserve", function(order)
+    return { reservation_id = "r", expires_at = "t", items = order.items }
+  end)
+  reserve { { sku = "SKU-0001", quantity = 2 } }
+  test.replace(stock, "reserve", function()
+    return nil, fault.new("refused", "not enough SKU-0001")
+  end)
+  reserve { { sku = "SKU-0001", quantity = 2 } }
+  test.equal(test.value "inventory_reservations_total", count + 1)
+end)
+
 test.case("quantities are whole and positive", function()
   world()
   for _, quantity in ipairs { 0, -1, 1.5, "2" } do

@@ -54,6 +54,13 @@ test.case("an order is told by mail and on the screen", function()
     { "order.created", event().order_id })
 end)
 
+test.case("the mail has a span of its own and is timed", function()
+  local count = test.value "email_send_duration_seconds"
+  mail.send { template = "order_created", recipient = "demo@orrery.test" }
+  test.equal(test.span("mail.send").attributes, { template = "order_created" })
+  test.equal(test.value "email_send_duration_seconds", count + 1)
+end)
+
 test.case("the same event again tells nobody", function()
   local mails, pushes = world()
   deliver(event())

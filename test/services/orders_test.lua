@@ -109,6 +109,19 @@ test.case("an order goes through every step, in order", function()
   test.equal(answer.body.items[2], { sku = "SKU-0002", quantity = 1, unit_price = 250 })
 end)
 
+test.case("a confirmed order is counted, timed and logged once", function()
+  world()
+  local count, times = test.value "orders_created_total",
+    test.value "order_processing_duration_seconds"
+  local answer = place()
+  test.equal(test.value "orders_created_total", count + 1)
+  test.equal(test.value "order_processing_duration_seconds", times + 1)
+  test.equal(#test.logs(), 1)
+  local record = test.logs()[1]
+  test.equal({ record.severity, record.message }, { "info", "order confirmed" })
+  test.equal(record.attributes, { order_id = answer.body.id, total = 750 })
+end)
+
 test.case("an unknown SKU is named and nothing is stored", function()
   local did = world()
   local answer = place {
@@ -158,6 +171,20 @@ test.case("without stock the order is cancelled and nobody is charged", function
   test.equal({ answer.status, answer.body.kind, answer.body.sku },
     { 409, "refused", "SKU-0001" })
   test.equal(story(did), "insert, cancel refused")
+end)
+
+test.case("a cancelled order is logged with its reason, and not counted", function()
+  world()
+  test.replace(peers, "reserve", function()
+    return nil, fault.new("refused", "none left")
+  end)
+  local count = test.value "orders_created_total"
+  place()
+  test.equal(test.value "orders_created_total", count)
+  local record = test.logs()[1]
+  test.equal({ record.severity, record.message }, { "warn", "order cancelled" })
+  test.equal({ record.attributes.kind, record.attributes.error },
+    { "refused", "none left" })
 end)
 
 test.case("a reservation that may exist is released", function()

@@ -81,6 +81,34 @@ test.case("a declined card is 402 with the code", function()
     { 402, "refused", "insufficient_funds" })
 end)
 
+test.case("what was captured counts as money, what was declined does not", function()
+  world(says "approved")
+  local money = test.value("payment_amount_total", { "USD" }) or 0
+  local captured = test.value("payments_processed_total", { "captured", "card" }) or 0
+  pay()
+  test.equal(test.value("payments_processed_total", { "captured", "card" }), captured + 1)
+  test.equal(test.value("payment_amount_total", { "USD" }), money + 500)
+  world(says("declined", "lost_card"))
+  local declined = test.value("payments_processed_total", { "declined", "card" }) or 0
+  pay(nil, "k2")
+  test.equal(test.value("payments_processed_total", { "declined", "card" }), declined + 1)
+  test.equal(test.value("payment_amount_total", { "USD" }), money + 500)
+end)
+
+test.case("no log has the card's number or its code", function()
+  world(says "approved")
+  pay()
+  world(says("declined", "lost_card"))
+  pay(nil, "k2")
+  test.equal(#test.logs(), 2)
+  for _, record in ipairs(test.logs()) do
+    for _, value in pairs(record.attributes) do
+      test.equal(tostring(value):find("4242", 1, true), nil)
+      test.equal(value == "123", false)
+    end
+  end
+end)
+
 test.case("an error of the card network is 503, and nothing was charged", function()
   local rows = world {
     ok = false, status = 503, body = { outcome = "error", code = "processing_error" },

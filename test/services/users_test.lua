@@ -54,6 +54,31 @@ test.case("a wrong password and an unknown address look and cost the same", func
   test.match(checked[2], "^%$argon2id%$")
 end)
 
+test.case("logins are counted by how they ended", function()
+  world()
+  local function counts()
+    return { test.value("login_attempts_total", { "success" }) or 0,
+      test.value("login_attempts_total", { "failure" }) or 0 }
+  end
+  local before = counts()
+  login(demo.email, "right")
+  login(demo.email, "wrong")
+  login("nobody@orrery.test", "wrong")
+  test.equal(counts(), { before[1] + 1, before[2] + 2 })
+end)
+
+test.case("nothing that is logged has the password", function()
+  world()
+  test.replace(cache, "command", function()
+    return nil, fault.new("unavailable", "down")
+  end)
+  login(demo.email, "right")
+  test.equal(test.logs()[1].message, "session not kept")
+  for _, value in pairs(test.logs()[1].attributes) do
+    test.equal(tostring(value):find("right", 1, true), nil)
+  end
+end)
+
 test.case("without Redis people still get in", function()
   world()
   test.replace(cache, "command", function()

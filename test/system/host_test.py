@@ -95,7 +95,7 @@ def test_hello_answers_with_metrics_logs_and_traces(serve, collector):
 
 
 def test_http2_by_prior_knowledge_works(serve):
-    host = serve(HELLO)
+    host = serve(HELLO, "--http2", "1")
     done = subprocess.run(["curl", "-s", "--http2-prior-knowledge", "-w", "%{http_version}",
                            f"http://127.0.0.1:{host.port}/hello/two"], text=True, stdout=subprocess.PIPE)
     assert done.stdout == '{"hello":"two"}2'

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import socket
 import subprocess
 import time
@@ -43,13 +44,18 @@ def wait_until(condition, seconds=20, what="condition"):
         if value:
             return value
         if time.monotonic() > end:
-            raise AssertionError(f"{what}: not within {seconds} s")
+            raise AssertionError(f"{what() if callable(what) else what}: not within {seconds} s")
         time.sleep(0.05)
 
 
 class Lab:
+    """Runs from a copy of the scripts, so that a test may edit them."""
+
     def __init__(self, state, collector):
         self.state = pathlib.Path(state)
+        self.root = self.state / "checkout"
+        for folder in ("compose", "conf", "lib", "scripts"):
+            shutil.copytree(CHECKOUT / folder, self.root / folder)
         self.base = free_port_base()
         self.collector = collector
         self.tokens = {}
@@ -59,9 +65,10 @@ class Lab:
         env = {
             **os.environ, "ORRERY_STATE": str(self.state), "ORRERY_PORT_BASE": str(self.base),
             "OTEL_EXPORTER_OTLP_ENDPOINT": self.collector, "OTEL_BSP_SCHEDULE_DELAY": "200",
-            "OTEL_METRIC_EXPORT_INTERVAL": "1000", **extra,
+            "OTEL_METRIC_EXPORT_INTERVAL": "1000",
+            "ORRERY_BUILD": os.environ.get("ORRERY_BUILD", str(CHECKOUT / "build/gcc/orrery")), **extra,
         }
-        done = subprocess.run([CHECKOUT / "compose" / "lab", *words], env=env, text=True,
+        done = subprocess.run([self.root / "compose" / "lab", *words], env=env, text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=600)
         if check and done.returncode != 0:
             raise AssertionError(f"lab {' '.join(words)}: {done.returncode}\n{done.stdout[-6000:]}")
@@ -85,7 +92,10 @@ class Lab:
         return {f[0]: f[2] for f in (line.split() for line in lines) if len(f) >= 5}
 
     def log(self, service):
-        return (self.state / "log" / service / "current").read_text(errors="replace")
+        """All that is kept; svlogd begins a new file now and then."""
+        folder = self.state / "log" / service
+        files = [*sorted(folder.glob("@*")), folder / "current"]
+        return "".join(file.read_text(errors="replace") for file in files if file.exists())
 
     def log_lines(self, service):
         for line in self.log(service).splitlines():

@@ -52,8 +52,16 @@ def test_a_taken_port_is_a_clear_error(lab):
     assert str(other.base + 3) in done.stdout and "ORRERY_PORT_BASE" in done.stdout
 
 
-def test_restart_takes_up_an_edited_script_without_a_build(lab):
+def test_restart_is_another_process(lab):
     pid = lab.pids()["acquirer"]
     lab.command("restart", "acquirer")
     assert lab.pids()["acquirer"] != pid
+    assert lab.order().status_code == 201
+
+
+def test_reload_loads_the_scripts_and_says_so(lab):
+    pid = lab.pids()["acquirer"]
+    done = lab.command("reload", "acquirer")
+    assert f"process {pid}: generation" in done.stdout
+    assert lab.pids()["acquirer"] == pid
     assert lab.order().status_code == 201

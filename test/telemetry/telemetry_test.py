@@ -32,14 +32,15 @@ INSIDE = {
 }
 
 # Attributes that are our own; all others come from the semantic conventions.
-OWN_ATTRIBUTES = {"order.id", "stock.batch.size", "template"}
-CONVENTIONS = re.compile(r"(client|db|error|http|messaging|network|server|url|user_agent)\.[a-z_.]+")
+OWN_ATTRIBUTES = {"currency", "order.id", "orrery.generation", "stock.batch.size", "template"}
+CONVENTIONS = re.compile(r"(client|code|db|error|http|messaging|network|server|url|user_agent)\.[a-z_.]+")
 
-LOG_FIELDS = {"timestamp", "level", "service", "message", "trace_id", "span_id", "trace_flags"}
+LOG_FIELDS = {"timestamp", "level", "service", "message", "trace_id", "span_id", "trace_flags", "generation"}
 REQUEST_FIELDS = {"method", "route", "path", "status", "duration_s"}
 OTHER_FIELDS = {
-    "amount", "currency", "dead_lettered", "error", "exception.stacktrace", "host", "job", "kind",
-    "message_id", "order_id", "payment_id", "port", "queue", "routes", "routing_key", "signal", "total",
+    "amount", "code.file.path", "code.line.number", "currency", "dead_lettered", "duration_s", "error",
+    "exception.stacktrace", "excerpt", "host", "job", "kind", "lesson_field", "message_id", "order_id",
+    "payment_id", "port", "queue", "routes", "routing_key", "series", "serving_generation", "signal", "total",
     "user_id", "version", "workers",
 }
 

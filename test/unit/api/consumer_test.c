@@ -102,6 +102,7 @@ static void what_returns_is_acknowledged(void **state)
 	deliver(&delivery);
 	assert_int_equal(last_verdict, AMQP_ack);
 	assert_contains(logged(), "\"what\":\"fine\"");
+	assert_contains(buf_text(&lines), "\"message\":\"message handled\"");
 	assert_contains(buf_text(&lines), "\"key\":\"order.created\"");
 	assert_contains(buf_text(&lines), "\"id\":\"m-1\"");
 	assert_contains(buf_text(&lines), "\"header\":\"value\"");
@@ -124,6 +125,7 @@ static void a_fault_has_the_message_come_again_later_and_later(void **state)
 		assert_int_equal(last_delay_ms, delays[i][1]);
 	}
 	assert_contains(logged(), "\"kind\":\"unavailable\"");
+	assert_contains(buf_text(&lines), "\"message\":\"message failed\"");
 }
 
 static void what_can_never_work_is_set_aside_at_once(void **state)
@@ -171,14 +173,62 @@ static void the_end_gives_back_what_is_being_handled(void **state)
 {
 	struct amqp_delivery delivery = delivery_of("{\"what\":\"sleep\"}");
 
+	assert_true(consumer_idle(consumer));
 	consumer_deliver(consumer, &delivery);
+	assert_false(consumer_idle(consumer));
 	loop_turn(rig.loop, 0);
 	assert_int_equal(task_count(rig.vm), 1);
 	vm_destroy(rig.vm);
 	rig.vm = NULL;
 	assert_int_equal(settled, 1);
 	assert_int_equal(last_verdict, AMQP_retry);
+	assert_true(consumer_idle(consumer));
 	assert_lacks(logged(), "cancelled");
+}
+
+static int fill(lua_State *L)
+{
+	int *reference = vm_call_data(L);
+
+	lua_newuserdata(L, 9 << 20);
+	*reference = luaL_ref(L, LUA_REGISTRYINDEX);
+	return 0;
+}
+
+static void hand_out_at(struct mono now, struct amqp_delivery *delivery)
+{
+	clock_set(&now, NULL);
+	loop_turn(rig.loop, 0);
+	settled = 0;
+	consumer_deliver(consumer, delivery);
+	assert_int_equal(settled, 1);
+	assert_int_equal(last_verdict, AMQP_retry);
+	assert_int_equal(last_delay_ms, CONSUMER_NO_ROOM_MS);
+	assert_int_equal(task_count(rig.vm), 0);
+}
+
+static void without_memory_messages_go_back_and_a_minute_has_one_warning(void **state)
+{
+	struct amqp_delivery delivery = delivery_of("{\"what\":\"fine\"}");
+	struct mono start = clock_mono(), later;
+	int reference;
+
+	vm_call(rig.vm, fill, &reference, NULL);
+	hand_out_at(start, &delivery);
+	assert_contains(logged(), "no memory for messages");
+	assert_contains(buf_text(&lines), "\"queue\":\"q\"");
+	hand_out_at(mono_after_ms(start, 59000), &delivery);
+	assert_string_equal(logged(), "");
+	hand_out_at(mono_after_ms(start, 61000), &delivery);
+	assert_contains(logged(), "no memory for messages");
+
+	luaL_unref(vm_main(rig.vm), LUA_REGISTRYINDEX, reference);
+	later = mono_after_ms(start, 70000);
+	clock_set(&later, NULL);
+	settled = 0;
+	deliver(&delivery);
+	clock_set(NULL, NULL);
+	assert_int_equal(last_verdict, AMQP_ack);
 }
 
 int main(void)
@@ -191,6 +241,7 @@ int main(void)
 		CLAIM(a_script_that_breaks_is_told_with_its_traceback),
 		CLAIM(the_trace_of_the_message_goes_on),
 		CLAIM(the_end_gives_back_what_is_being_handled),
+		CLAIM(without_memory_messages_go_back_and_a_minute_has_one_warning),
 	};
 
 	return cmocka_run_group_tests(claims, NULL, NULL);

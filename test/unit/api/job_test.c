@@ -21,17 +21,69 @@ static struct service *service;
 static struct job_runner *runner;
 static struct buf lines;
 
+/* The next generation, for the claims that have one, and what its hooks were told. */
+static struct rig next_rig;
+static struct service *next_service;
+static struct job_runner *next;
+static bool busy;
+static int ended;
+
+static bool slow_is_busy(void *context, struct slice name)
+{
+	return slice_equal(name, SLICE("slow")) &&
+	       (busy || job_runner_runs(context, name));
+}
+
+static void on_ended(void *context, struct slice name)
+{
+	ended++;
+	assert_true(slice_equal(name, SLICE("slow")));
+	assert_false(job_runner_runs(runner, name));
+	if (next)
+		job_runner_wake(next, name);
+}
+
 static int open_rig(void **state)
 {
+	const struct job_hooks hooks = { .busy = slow_is_busy, .ended = on_ended };
 	struct fault why;
+
+	busy = false;
+	ended = 0;
 
 	rig_init(&rig);
 	rig_open(&rig, 8 << 20, service_rig_modules);
 	service = service_rig_load(rig.vm, source, &why);
 	if (!service)
 		fail_msg("%s", why.detail);
-	runner = job_runner_create(rig.loop, rig.vm, service);
+	runner = job_runner_create(rig.loop, rig.vm, service, &hooks);
 	return 0;
+}
+
+/* Stops the runner and gives the loop a second one, in a VM of its own. */
+static void open_next(void)
+{
+	const struct job_hooks hooks = { slow_is_busy, on_ended, runner };
+	struct fault why;
+
+	job_runner_stop(runner);
+	next_rig = rig;
+	rig_open(&next_rig, 8 << 20, service_rig_modules);
+	next_service = service_rig_load(next_rig.vm, source, &why);
+	if (!next_service)
+		fail_msg("%s", why.detail);
+	next = job_runner_create(rig.loop, next_rig.vm, next_service, &hooks);
+}
+
+static void close_next(void)
+{
+	if (!next)
+		return;
+	job_runner_stop(next);
+	vm_destroy(next_rig.vm);
+	job_runner_destroy(next);
+	service_destroy(next_service);
+	next = NULL;
 }
 
 static int close_rig(void **state)
@@ -39,6 +91,7 @@ static int close_rig(void **state)
 	job_runner_stop(runner);
 	vm_destroy(rig.vm);
 	rig.vm = NULL;
+	close_next();
 	job_runner_destroy(runner);
 	service_destroy(service);
 	rig_finish(&rig);
@@ -139,6 +192,63 @@ static void a_job_cut_short_by_the_end_is_no_failure(void **state)
 	assert_lacks(buf_text(&lines), "cancelled");
 }
 
+static void a_job_that_is_busy_elsewhere_starts_when_woken_and_free(void **state)
+{
+	busy = true;
+	turn_until("\"quick\"", 3);
+	assert_true(job_runner_wake(runner, SLICE("slow")));
+	turn_until("\"quick\"", 6);
+	assert_int_equal(count("slow begins"), 0);
+	assert_false(job_runner_runs(runner, SLICE("slow")));
+	busy = false;
+	turn_until("\"quick\"", 9);
+	assert_int_equal(count("slow begins"), 0);
+	job_runner_wake(runner, SLICE("slow"));
+	turn_until("slow begins", 1);
+	assert_true(job_runner_runs(runner, SLICE("slow")));
+	assert_false(job_runner_runs(runner, SLICE("nobody")));
+	assert_false(job_runner_idle(runner));
+	turn_until("slow ends", 1);
+	assert_int_equal(ended, 0);
+}
+
+static void a_job_never_runs_twice_at_once_across_generations(void **state)
+{
+	int last = 0;
+
+	turn_until("slow begins", 1);
+	open_next();
+	assert_false(job_runner_idle(runner));
+	while (count("slow ends") < 1) {
+		assert_int_equal(count("slow begins"), 1);
+		loop_turn(rig.loop, 5);
+	}
+	turn_until("slow begins", 2);
+	assert_int_equal(ended, 1);
+	assert_true(job_runner_idle(runner));
+	assert_true(job_runner_runs(next, SLICE("slow")));
+	turn_until("slow ends", 2);
+	assert_int_equal(ended, 1);
+	/* The others did not wait for it. */
+	last = count("\"quick\"");
+	turn_until("\"quick\"", last + 2);
+}
+
+static void a_run_that_the_end_cuts_short_makes_way_too(void **state)
+{
+	turn_until("slow begins", 1);
+	open_next();
+	loop_turn(rig.loop, 0);
+	loop_turn(rig.loop, 0);
+	assert_false(job_runner_runs(next, SLICE("slow")));
+	vm_destroy(rig.vm);
+	rig.vm = NULL;
+	assert_int_equal(ended, 1);
+	assert_true(job_runner_idle(runner));
+	turn_until("slow begins", 2);
+	assert_int_equal(count("slow ends"), 0);
+}
+
 int main(void)
 {
 #define CLAIM(name) cmocka_unit_test_setup_teardown(name, open_rig, close_rig)
@@ -149,6 +259,9 @@ int main(void)
 		CLAIM(a_failing_job_is_logged_once_and_tried_again_in_its_time),
 		CLAIM(stopped_jobs_do_not_run_again),
 		CLAIM(a_job_cut_short_by_the_end_is_no_failure),
+		CLAIM(a_job_that_is_busy_elsewhere_starts_when_woken_and_free),
+		CLAIM(a_job_never_runs_twice_at_once_across_generations),
+		CLAIM(a_run_that_the_end_cuts_short_makes_way_too),
 	};
 
 	return cmocka_run_group_tests(claims, NULL, NULL);

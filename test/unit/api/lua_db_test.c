@@ -269,6 +269,41 @@ static void the_pool_may_end_before_the_tasks(void **state)
 	open_rig(NULL);
 }
 
+static void on_plain(void *context, const struct pg_result *result,
+		     const struct fault *why, const struct pg_error *error)
+{
+	((struct rig *)context)->done = true;
+}
+
+/* A generation that is replaced may end while its tasks wait. */
+static void a_transaction_may_begin_after_its_machine_is_gone(void **state)
+{
+	struct task_config task = {
+		.push = rig_push_source,
+		.data = (void *)(uintptr_t)DB "db.begin()",
+		.deadline = mono_after_ms(clock_mono(), 10000),
+		.done = rig_on_done,
+		.context = &rig,
+	};
+
+	rig_run(&rig, DB "db.query('select 1')");
+	rig.done = false;
+	task_start(rig.vm, &task);
+	loop_turn(rig.loop, 0);
+	vm_destroy(rig.vm);
+	rig.vm = rig.api.vm = NULL;
+	assert_true(rig.done);
+	pg_pool_query(
+		rig.api.pg,
+		&(struct pg_query){ .sql = SLICE("select 1"),
+				    .deadline = mono_after_ms(clock_mono(), 10000) },
+		on_plain, &rig);
+	rig.done = false;
+	while (!rig.done)
+		loop_turn(rig.loop, 10);
+	assert_nothing_open();
+}
+
 static void without_a_database_it_says_which_setting_is_missing(void **state)
 {
 	struct pg_pool *pool = rig.api.pg;
@@ -294,6 +329,7 @@ int main(void)
 		WITH(parts_of_a_task_run_at_once),
 		WITH(a_late_statement_tells_its_own_kind),
 		WITH(the_pool_may_end_before_the_tasks),
+		WITH(a_transaction_may_begin_after_its_machine_is_gone),
 		WITH(without_a_database_it_says_which_setting_is_missing),
 	};
 

@@ -163,6 +163,39 @@ static void a_call_has_its_headers_and_body(void **state)
 	assert_contains(buf_text(&rig.result), "\r\n\r\n{\"a\":1}.");
 }
 
+#define EXPECTED "x-envoy-expected-rq-timeout-ms"
+
+/* What the call says about how long it waits. */
+static long expected_ms(const char *call)
+{
+	const char *at;
+
+	snprintf(source, sizeof(source),
+		 HTTP "return http.request{method = 'GET', url = base .. '/a', %s}.body",
+		 base, call);
+	at = strcasestr(rig_run(&rig, source), EXPECTED ": ");
+	if (!at)
+		fail_msg("nothing is said: %s", buf_text(&rig.result));
+	assert_null(strcasestr(at + 1, EXPECTED));
+	return strtol(at + strlen(EXPECTED ": "), NULL, 10);
+}
+
+static void a_call_says_how_long_it_waits(void **state)
+{
+	long said = expected_ms("timeout_s = 0.7");
+
+	assert_true(said > 500 && said <= 701);
+	said = expected_ms("timeout_s = 60"); /* the task has ten seconds */
+	assert_true(said > 9000 && said <= 10000);
+	said = expected_ms("body = nil"); /* three, when nothing is said */
+	assert_true(said > 2500 && said <= 3000);
+	assert_int_equal(
+		expected_ms("headers = {['X-Envoy-Expected-Rq-Timeout-Ms'] = '7'}"), 7);
+	run("local h = {} for i = 1, 64 do h['h' .. i] = 'x' end "
+	    "return http.request{method = 'GET', url = base, headers = h}.body");
+	assert_non_null(strcasestr(buf_text(&rig.result), EXPECTED));
+}
+
 static void a_timeout_is_a_why(void **state)
 {
 	assert_string_equal(
@@ -231,6 +264,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_answer_is_a_table),
 		cmocka_unit_test(a_call_has_its_headers_and_body),
+		cmocka_unit_test(a_call_says_how_long_it_waits),
 		cmocka_unit_test(a_timeout_is_a_why),
 		cmocka_unit_test(nonsense_is_broken),
 		cmocka_unit_test(nobody_there_is_unavailable),

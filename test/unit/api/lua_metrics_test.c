@@ -159,6 +159,53 @@ static void objects_are_closed(void **state)
 		   "false false test:1: attempt to index upvalue 'g' (a userdata value)");
 }
 
+/* --- a service that is loaded aside ----------------------------------------------- */
+
+static int load(lua_State *L)
+{
+	rig_push_source(L, vm_call_data(L));
+	lua_call(L, 0, 0);
+	return 0;
+}
+
+/* Loads the source in a VM without a loop, in an edition, as a new version of a service
+ * is; then the edition is committed when it loaded, and dropped when not. */
+static bool load_aside(const char *source)
+{
+	struct vm_config config = { .memory_max = 32 << 20, .lib_dir = "/nowhere/lib" };
+	struct api api = rig.api;
+	void *data[2] = { &api, (void *)modules };
+	bool loaded;
+
+	api.edition = metrics_edition_begin(rig.metrics);
+	api.vm = vm_create(NULL, &config);
+	assert_int_equal(vm_call(api.vm, rig_open_modules, data, NULL), 0);
+	loaded = vm_call(api.vm, load, (void *)source, NULL) >= 0;
+	assert_lacks(scrape(), "aside");
+	if (loaded)
+		metrics_edition_commit(rig.metrics, api.edition, NULL, NULL);
+	else
+		metrics_edition_drop(rig.metrics, api.edition);
+	vm_destroy(api.vm);
+	return loaded;
+}
+
+#define ASIDE                                                                            \
+	METRICS "local c = metrics.counter('aside_total', 'Aside.', {'kind'}) "          \
+		"c:zero('a') c:inc('b') metrics.gauge('aside_state', 'State.'):set(4) "  \
+		"metrics.histogram('aside_seconds', 'Aside.') "
+
+static void what_a_service_declares_aside_shows_once_it_serves(void **state)
+{
+	assert_false(load_aside(ASIDE "error('bad')"));
+	assert_lacks(scrape(), "aside");
+	assert_true(load_aside(ASIDE));
+	assert_contains(scrape(), "aside_total{kind=\"a\"} 0\n");
+	assert_contains(scrape(), "aside_total{kind=\"b\"} 1\n");
+	assert_contains(scrape(), "\naside_state 4\n");
+	assert_contains(scrape(), "aside_seconds_count 0\n");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -170,6 +217,7 @@ int main(void)
 		cmocka_unit_test(wrong_use_is_an_error_that_names_the_metric),
 		cmocka_unit_test(bad_definitions_are_refused),
 		cmocka_unit_test(objects_are_closed),
+		cmocka_unit_test(what_a_service_declares_aside_shows_once_it_serves),
 	};
 
 	return cmocka_run_group_tests(tests, open_rig, close_rig);

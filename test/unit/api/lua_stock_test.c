@@ -28,10 +28,11 @@ struct shop {
 	struct pg_server server;
 };
 
+static const struct rig_module modules[] = { { "native.stock", api_open_stock },
+					     { NULL, NULL } };
+
 static int open_shop(void **state)
 {
-	static const struct rig_module modules[] = { { "native.stock", api_open_stock },
-						     { NULL, NULL } };
 	struct shop *shop = mem_zeroed(1, sizeof *shop);
 	struct pg_pool_config pool = { .size_max = 2,
 				       .waiting_max = 10,
@@ -153,12 +154,50 @@ static void a_database_that_is_gone_is_raised(void **state)
 			"set postgres_url");
 }
 
+/* A generation that is replaced ends; its VM and what its requests had are gone then. */
+static void a_request_outlives_its_machine_and_its_trace(void **state)
+{
+	struct shop *shop = *state;
+	struct rig *rig = &shop->rig;
+	char *tracestate = mem_copy("vendor=x", 8);
+	struct trace_context trace;
+	struct task_config task = {
+		.push = rig_push_source,
+		.data = (void *)(uintptr_t)SETUP
+		"stock.reserve{order_id = 'late', ttl_s = 60, items = "
+		"{{sku = 'A', quantity = 1}}}",
+		.deadline = mono_after_ms(clock_mono(), 10000),
+		.trace = &trace,
+		.done = rig_on_done,
+		.context = rig,
+	};
+	struct mono until = mono_after_ms(clock_mono(), 10000);
+
+	assert_true(trace_parse(
+		SLICE("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+		slice_of(tracestate, 8), &trace));
+	rig->done = false;
+	task_start(rig->vm, &task);
+	loop_turn(rig->loop, 0);
+	vm_destroy(rig->vm);
+	rig->vm = rig->api.vm = NULL;
+	free(tracestate);
+	assert_true(rig->done);
+	while (atoi(pg_server_run(&shop->server, "select count(*) from holds where "
+						 "order_id = 'late'")) == 0) {
+		assert_true(clock_mono().ns < until.ns);
+		loop_turn(rig->loop, 10);
+	}
+	rig_open(rig, 16 << 20, modules);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_hold_is_made_told_again_and_sold),
 		cmocka_unit_test(a_refusal_names_the_sku),
 		cmocka_unit_test(wrong_use_is_an_error),
+		cmocka_unit_test(a_request_outlives_its_machine_and_its_trace),
 		cmocka_unit_test(a_database_that_is_gone_is_raised),
 	};
 

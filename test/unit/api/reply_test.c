@@ -13,6 +13,7 @@ static struct rig rig;
 static struct reply reply;
 static struct buf body;
 static struct buf headers; /* "name: value\n" of each */
+static struct slice defined; /* where the handler is written */
 static bool production;
 
 static int open_rig(void **state)
@@ -20,6 +21,7 @@ static int open_rig(void **state)
 	rig_init(&rig);
 	rig_open(&rig, 8 << 20, modules);
 	production = false;
+	defined = SLICE("");
 	return 0;
 }
 
@@ -33,7 +35,12 @@ static int close_rig(void **state)
 
 static void on_done(void *context, lua_State *L, const struct fault *why)
 {
-	reply_read(L, why, SLICE("0123"), production, &reply, &body);
+	struct reply_context to = { .trace_id = SLICE("0123"),
+				    .traceback = task_traceback(rig.vm),
+				    .defined = defined,
+				    .production = production };
+
+	reply_read(L, why, &to, &reply, &body);
 	buf_reset(&headers);
 	for (size_t i = 0; i < reply.header_count; i++)
 		buf_printf(&headers, "%.*s: %.*s\n", SLICE_PRINT(reply.headers[i].name),
@@ -132,6 +139,71 @@ static void a_raised_one_is_the_same(void **state)
 	assert_fault("error()", 500, "\"detail\":\"a script raised a nil\"");
 }
 
+/* --- where it failed -------------------------------------------------------------- */
+
+static void what_is_no_answer_names_its_handler(void **state)
+{
+	defined = SLICE("scripts/x/service.lua:12");
+	assert_fault(
+		"return", 500,
+		"\"detail\":\"scripts/x/service.lua:12: the handler returned no value "
+		"as status; return status, body or a fault\"");
+	assert_contains(buf_text(&body),
+			"\"source\":{\"file\":\"scripts/x/service.lua\",\"line\":12}");
+	assert_fault("return 200, true", 500, "service.lua:12: the handler returned a");
+	assert_fault("return 200, {pcall}", 500,
+		     "service.lua:12: the handler returned a body that JSON cannot say");
+	assert_fault("return {kind = 'internal', detail = 'lost'}", 500,
+		     "\"detail\":\"lost\"");
+	assert_int_equal(reply.at.line, 12);
+	assert_fault("return {kind = 'missing', detail = 'a.lua:3: x'}", 404, "a.lua:3");
+	assert_lacks(buf_text(&body), "source");
+	assert_int_equal(reply.at.file.size, 0);
+}
+
+static void a_bug_has_its_place_and_traceback(void **state)
+{
+	defined = SLICE("scripts/x/service.lua:12");
+	assert_fault("error('lib/x.lua:7: bad')", 500,
+		     "\"source\":{\"file\":\"lib/x.lua\",\"line\":7},\"traceback\":[");
+	assert_contains(buf_text(&body), "in function 'error'\"");
+	assert_lacks(buf_text(&body), "stack traceback");
+	assert_int_equal(reply.at.line, 7);
+	/* A place that nobody named: that of the handler. */
+	assert_fault("error('words')", 500, "\"file\":\"scripts/x/service.lua\"");
+	/* Members of the author's own give way. */
+	assert_fault("error({kind = 'internal', detail = 'a.lua:1: x', source = 'mine', "
+		     "more = 1})",
+		     500, "\"more\":1");
+	assert_lacks(buf_text(&body), "mine");
+	assert_fault("error({kind = 'refused', source = 'mine'})", 409,
+		     "\"source\":\"mine\"");
+}
+
+static void a_budgets_end_has_its_place_too(void **state)
+{
+	static const char spent[] = "error({kind = 'limit', status = 503, detail = '9 ms "
+				    "of CPU are spent at scripts/x/a.lua:3'})";
+
+	assert_fault(spent, 503, "\"line\":3}");
+	production = true;
+	assert_fault(spent, 503, "\"detail\":\"9 ms of CPU are spent\"");
+	assert_lacks(buf_text(&body), "a.lua");
+	assert_int_equal(reply.at.line, 3);
+}
+
+static void production_tells_no_place(void **state)
+{
+	production = true;
+	defined = SLICE("scripts/x/service.lua:12");
+	assert_fault("error('lib/x.lua:7: bad')", 500, "\"detail\":\"internal error\"");
+	assert_lacks(buf_text(&body), "x.lua");
+	assert_lacks(buf_text(&body), "traceback");
+	assert_int_equal(reply.at.line, 7);
+	assert_fault("return", 500, "\"detail\":\"internal error\"");
+	assert_lacks(buf_text(&body), "service.lua");
+}
+
 static void production_keeps_internal_details_to_itself(void **state)
 {
 	production = true;
@@ -162,6 +234,10 @@ int main(void)
 		CLAIM(what_is_no_answer_is_internal),
 		CLAIM(a_returned_fault_is_a_problem),
 		CLAIM(a_raised_one_is_the_same),
+		CLAIM(what_is_no_answer_names_its_handler),
+		CLAIM(a_bug_has_its_place_and_traceback),
+		CLAIM(a_budgets_end_has_its_place_too),
+		CLAIM(production_tells_no_place),
 		CLAIM(production_keeps_internal_details_to_itself),
 		CLAIM(more_headers_than_fit_are_left_out),
 	};

@@ -46,6 +46,7 @@ struct service_rig {
 struct service_rig_config {
 	const char *source; /* of the service: plain Lua that returns the table */
 	unsigned tasks_max;
+	unsigned queue_max;
 	int timeout_ms;
 	bool production;
 };
@@ -60,8 +61,8 @@ static const struct rig_module service_rig_modules[] = {
 static inline struct service *service_rig_load(struct vm *vm, const char *source,
 					       struct fault *why)
 {
-	char path[] = "/tmp/service_XXXXXX";
-	int fd = mkstemp(path);
+	char path[] = "/tmp/service_XXXXXX.lua";
+	int fd = mkstemps(path, 4);
 	struct service *service;
 
 	check(fd >= 0 && write(fd, source, strlen(source)) == (ssize_t)strlen(source));
@@ -79,7 +80,9 @@ static inline void service_rig_serve(struct service_rig *rig,
 		.vm = rig->rig.vm,
 		.service = rig->service,
 		.sockets = rig->sockets,
+		.generation = 3,
 		.tasks_max = config->tasks_max ? config->tasks_max : 64,
+		.queue_max = config->queue_max,
 		.task_timeout_ms = config->timeout_ms ? config->timeout_ms : 5000,
 		.production = config->production,
 	};

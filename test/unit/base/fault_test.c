@@ -21,6 +21,8 @@ static void every_kind_has_a_name_a_title_and_an_error_status(void **state)
 		assert_true(strcmp(before, name) < 0 || strcmp(name, "uncertain") == 0);
 		assert_int_equal(fault_kind_of(slice_text(name)), kind);
 		assert_true(strlen(fault_title(why.kind)) > 0);
+		assert_true(
+			slice_ends_with(slice_text(fault_meaning(why.kind)), SLICE(".")));
 		assert_in_range(fault_status(&why), 400, 599);
 		before = name;
 	}

@@ -126,7 +126,7 @@ static void start_and_wait(const char *option, const char *value)
 	const char *port;
 
 	start("service.lua", "--port", "0", option, value, NULL);
-	if (!hear("\"routes\":"))
+	if (!hear("\"workers\":"))
 		fail_msg("it ended: %s", buf_text(&host.text));
 	port = strstr(host.text.at, "\"port\":");
 	assert_non_null(port);

@@ -392,6 +392,38 @@ static void wrong_frames_end_the_connection_with_the_right_code(void **state)
 	site_close(&chat.site);
 }
 
+static void a_message_of_too_many_fragments_ends_the_connection(void **state)
+{
+	struct chat chat;
+	struct buf out = { 0 };
+	int fd;
+
+	chat_open(&chat);
+	for (int size = 0; size < 2; size++) {
+		fd = client_open(&chat);
+		assert_text(fd, "welcome");
+		for (int i = 0; i < 1025; i++)
+			frame_put(&out, i ? 0 : 1, slice_of("x", (size_t)size));
+		assert_true(client_send_bytes(fd, buf_slice(&out)));
+		buf_reset(&out);
+		assert_close(fd, 1008);
+		frame_send(fd, 0x88, SLICE("\x03\xE8"));
+		close(fd);
+		assert_true(chat_waits(&chat.closed, size + 1));
+	}
+	assert_int_equal(chat.messages, 0);
+	fd = client_open(&chat);
+	assert_text(fd, "welcome");
+	for (int i = 0; i < 1024; i++)
+		frame_put(&out, i ? 0 : 1, SLICE(""));
+	frame_put(&out, 0x80, SLICE("whole"));
+	assert_true(client_send_bytes(fd, buf_slice(&out)));
+	assert_true(chat_waits(&chat.messages, 1));
+	close(fd);
+	buf_finish(&out);
+	site_close(&chat.site);
+}
+
 /* With or without a close frame: wslay drops at once what no client sends by mistake. */
 static void frames_that_no_client_sends_end_the_connection(void **state)
 {
@@ -632,6 +664,7 @@ int main(int count, char **args)
 		cmocka_unit_test(the_server_closes_once_with_its_code),
 		cmocka_unit_test(what_was_sent_before_a_close_arrives),
 		cmocka_unit_test(wrong_frames_end_the_connection_with_the_right_code),
+		cmocka_unit_test(a_message_of_too_many_fragments_ends_the_connection),
 		cmocka_unit_test(frames_that_no_client_sends_end_the_connection),
 		cmocka_unit_test(a_slow_reader_is_bounded_and_let_go),
 		cmocka_unit_test(pings_of_a_client_that_reads_nothing_are_bounded),

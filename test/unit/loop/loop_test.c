@@ -502,6 +502,28 @@ static void time_is_told_apart_as_idle_and_active_and_lateness_is_sampled(void *
 	metrics_destroy(metrics);
 }
 
+static void a_guest_is_found_by_its_id_until_it_leaves(void **state)
+{
+	struct loop *loop = loop_plain();
+	struct guest first = { 0 }, second = { 0 };
+	uint64_t gone;
+
+	loop_guest_remove(&first); /* never added */
+	loop_guest_add(loop, &first);
+	loop_guest_add(loop, &second);
+	loop_turn(loop, 0);
+	assert_ptr_equal(loop_guest(loop, first.id), &first);
+	assert_ptr_equal(loop_guest(loop, second.id), &second);
+	gone = first.id;
+	loop_guest_remove(&first);
+	loop_guest_add(loop, &first);
+	assert_null(loop_guest(loop, gone));
+	assert_ptr_equal(loop_guest(loop, first.id), &first);
+	loop_guest_remove(&first);
+	loop_guest_remove(&second);
+	loop_destroy(loop);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -510,6 +532,7 @@ int main(void)
 		cmocka_unit_test(a_timer_that_starts_itself_due_does_not_hold_the_loop),
 		cmocka_unit_test(a_random_walk_keeps_the_heap_in_order),
 		cmocka_unit_test(deferred_calls_run_in_the_turn_until_none_is_left),
+		cmocka_unit_test(a_guest_is_found_by_its_id_until_it_leaves),
 		cmocka_unit_test(ticks_run_once_a_turn_and_may_remove_each_other),
 		cmocka_unit_test(a_descriptor_is_level_triggered_and_stays_the_callers),
 		cmocka_unit_test(a_watch_may_be_destroyed_from_inside_its_call),

@@ -223,7 +223,7 @@ static void broker_end(pid_t *pid)
 	*pid = 0;
 }
 
-static void amqp_broker_kill(struct amqp_broker *broker)
+__attribute__((unused)) static void amqp_broker_kill(struct amqp_broker *broker)
 {
 	broker_end(&broker->broker);
 }

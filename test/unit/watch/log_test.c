@@ -73,6 +73,58 @@ static void a_record_becomes_one_line_of_json(void **state)
 	log_hub_destroy(hub);
 }
 
+static void keep_generation(void *context, const struct log_record *record)
+{
+	buf_printf(context, "%u ", (unsigned)record->generation);
+}
+
+static void a_record_is_of_its_traces_generation_or_else_of_its_logs(void **state)
+{
+	struct trace_context known = { .trace_id = { 1 },
+				       .span_id = { 2 },
+				       .generation = 7 };
+	struct trace_context unknown = { .trace_id = { 1 }, .span_id = { 2 } };
+	atomic_int wakes = 0;
+	struct log *log;
+	struct log_hub *hub = hub_with(LOG_info, &log, &wakes);
+	struct buf out = { 0 };
+
+	log_write(log, LOG_info, &unknown, SLICE("a"), NULL, 0);
+	log_write(log, LOG_info, &known, SLICE("b"), NULL, 0);
+	log_set_generation(log, 8);
+	log_write(log, LOG_info, &unknown, SLICE("c"), NULL, 0);
+	log_write(log, LOG_info, &known, SLICE("d"), NULL, 0);
+	log_printf(log, LOG_info, "e");
+	assert_int_equal(log_hub_drain(hub, 100, keep_generation, &out), 5);
+	assert_string_equal(buf_text(&out), "0 7 8 7 8 ");
+	log_hub_destroy(hub);
+	buf_finish(&out);
+}
+
+static void the_line_has_the_generation_when_it_is_known(void **state)
+{
+	struct trace_context trace = { .trace_id = { 1 },
+				       .span_id = { 2 },
+				       .generation = 7 };
+	struct attr attr = attr_bool(SLICE("last"), true);
+	atomic_int wakes = 0;
+	struct log *log;
+	struct log_hub *hub = hub_with(LOG_info, &log, &wakes);
+	struct buf out = { 0 };
+
+	log_write(log, LOG_info, &trace, SLICE("a"), &attr, 1);
+	log_set_generation(log, UINT32_MAX);
+	log_write(log, LOG_info, NULL, SLICE("b"), NULL, 0);
+	log_hub_drain(hub, 100, keep_line, &out);
+	assert_non_null(
+		strstr(buf_text(&out),
+		       ",\"trace_flags\":\"00\",\"generation\":7,\"last\":true}\n"));
+	assert_non_null(
+		strstr(out.at, ",\"message\":\"b\",\"generation\":4294967295}\n"));
+	log_hub_destroy(hub);
+	buf_finish(&out);
+}
+
 static void records_below_the_minimum_are_not_taken(void **state)
 {
 	atomic_int wakes = 0;
@@ -259,6 +311,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_record_becomes_one_line_of_json),
+		cmocka_unit_test(
+			a_record_is_of_its_traces_generation_or_else_of_its_logs),
+		cmocka_unit_test(the_line_has_the_generation_when_it_is_known),
 		cmocka_unit_test(records_below_the_minimum_are_not_taken),
 		cmocka_unit_test(long_texts_are_cut_between_characters),
 		cmocka_unit_test(a_full_ring_drops_and_counts),

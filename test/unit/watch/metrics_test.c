@@ -295,6 +295,34 @@ static void bad_definitions_are_bad_input(void **state)
 	metrics_destroy(metrics);
 }
 
+static void one_value_can_be_asked_for(void **state)
+{
+	struct metrics *metrics = metrics_create();
+	struct meter *a = meter_create(metrics), *b = meter_create(metrics);
+	struct metric *metric = declare(metrics, METRIC_counter, "x_total", "kind");
+	struct slice one = SLICE("one"), two = SLICE("two");
+	double value = -1;
+
+	series_add(meter_series(a, metric, &one, 1), 1);
+	series_add(meter_series(b, metric, &one, 1), 2);
+	series_observe(meter_own(a, METRIC_loop_lag, 0), 0.5);
+	series_observe(meter_own(b, METRIC_loop_lag, 0), 0.5);
+	series_set(meter_own(b, METRIC_pool_max, 1, SLICE("pg")), 8);
+	assert_true(metrics_value(metrics, SLICE("x_total"), &one, 1, &value));
+	assert_true(value == 3);
+	assert_true(
+		metrics_value(metrics, SLICE("eventloop_lag_seconds"), NULL, 0, &value));
+	assert_true(value == 2);
+	assert_true(metrics_value(metrics, SLICE("db_pool_connections_max"),
+				  (struct slice[]){ SLICE("pg") }, 1, &value));
+	assert_true(value == 8);
+	assert_false(metrics_value(metrics, SLICE("x_total"), &two, 1, &value));
+	assert_false(metrics_value(metrics, SLICE("x_total"), NULL, 0, &value));
+	assert_false(metrics_value(metrics, SLICE("y_total"), &one, 1, &value));
+	assert_true(value == 8);
+	metrics_destroy(metrics);
+}
+
 /* --- threads ---------------------------------------------------------------------- */
 
 #define THREADS 3
@@ -352,6 +380,7 @@ int main(void)
 		cmocka_unit_test(every_own_family_is_declared),
 		cmocka_unit_test(a_second_declaration_is_the_same_or_refused),
 		cmocka_unit_test(bad_definitions_are_bad_input),
+		cmocka_unit_test(one_value_can_be_asked_for),
 		cmocka_unit_test(threads_record_while_others_scrape),
 	};
 

@@ -90,6 +90,7 @@ static void log_records_carry_severity_body_and_trace(void **state)
 	record.attr_count = 0;
 	record.severity = LOG_info;
 	record.message = SLICE("");
+	record.generation = 5;
 	otlp_add_log(&batch, &record);
 	assert_int_equal(batch.count, 2);
 	request_text(&batch, "LogsRequest", &text);
@@ -111,7 +112,9 @@ static void log_records_carry_severity_body_and_trace(void **state)
 		"    log_records {\n      time_unix_nano: 5\n      severity_number: 9\n"
 		"      severity_text: \"INFO\"\n      body {\n        string_value: "
 		"\"\"\n"
-		"      }\n      observed_time_unix_nano: 5\n    }\n");
+		"      }\n      attributes {\n        key: \"orrery.generation\"\n"
+		"        value {\n          int_value: 5\n        }\n      }\n"
+		"      observed_time_unix_nano: 5\n    }\n");
 	buf_finish(&text);
 }
 

@@ -105,7 +105,6 @@ static void a_finished_span_is_an_otlp_span(void **state)
 	span_link(span, &linked);
 	span_fail(span, SLICE("timeout"), SLICE("no answer"));
 	span_fail(span, SLICE("second"), SLICE("ignored"));
-	assert_int_equal(span_began(span).ns, 1000000);
 	mono.ns += 12000000;
 	wall.ns -= 5;
 	clock_set(&mono, &wall);
@@ -283,11 +282,194 @@ static void many_open_spans_and_a_full_ring_harm_nobody(void **state)
 			span_end(spans[(i * 7) % 1000]);
 		for (; tracer_peek(tracer, &encoded); taken++)
 			tracer_release(tracer);
-		assert_int_equal(tracer_used_bytes(tracer), 0);
 	}
 	assert_true(taken > 10);
 	assert_int_equal(taken + tracer_dropped(tracer), 3000);
 	tracer_destroy(tracer);
+}
+
+/* --- generations ------------------------------------------------------------------ */
+
+static void a_span_carries_the_generation_it_began_in(void **state)
+{
+	struct tracer *tracer = tracer_with(SAMPLER_always_on, true, 65536);
+	struct trace_context remote = remote_parent("");
+	struct span *early, *root, *child, *below_early, *below_remote;
+
+	remote.generation = 99; /* nobody else's number counts here */
+	early = span_start(tracer, SPAN_server, SLICE("early"), NULL);
+	tracer_set_generation(tracer, 3);
+	root = span_start(tracer, SPAN_server, SLICE("root"), NULL);
+	tracer_set_generation(tracer, 4);
+	child = span_start(tracer, SPAN_client, SLICE("child"), span_context(root));
+	below_early = span_start(tracer, SPAN_client, SLICE("e"), span_context(early));
+	below_remote = span_start(tracer, SPAN_server, SLICE("r"), &remote);
+	assert_int_equal(span_context(early)->generation, 0);
+	assert_int_equal(span_context(root)->generation, 3);
+	assert_int_equal(span_context(child)->generation, 3);
+	assert_int_equal(span_context(below_early)->generation, 4);
+	assert_int_equal(span_context(below_remote)->generation, 4);
+	span_end(below_remote);
+	span_end(below_early);
+	span_end(child);
+	span_end(root);
+	span_end(early);
+	tracer_destroy(tracer);
+}
+
+static void the_generation_is_exported_beside_a_full_load_of_attributes(void **state)
+{
+	struct tracer_config config = { .sampler = SAMPLER_always_on,
+					.recording = true,
+					.ring_bytes = 65536,
+					.attrs_max = 1 };
+	struct tracer *tracer = tracer_create(&config, 7);
+	struct buf text = { 0 };
+	struct span *span;
+
+	if (!decode_possible())
+		skip();
+	for (int known = 1; known >= 0; known--) {
+		tracer_set_generation(tracer, known ? UINT32_MAX : 0);
+		span = span_start(tracer, SPAN_server, SLICE("x"), NULL);
+		span_attr(span, attr_integer(SLICE("first"), 1));
+		span_attr(span, attr_integer(SLICE("second"), 2));
+		span_end(span);
+		take(tracer, &text);
+		assert_says(&text, "dropped_attributes_count: 1\n");
+		if (known)
+			assert_says(&text, "attributes {\n  key: \"orrery.generation\"\n"
+					   "  value {\n    int_value: 4294967295\n");
+		else
+			assert_says_not(&text, "generation");
+	}
+	buf_finish(&text);
+	tracer_destroy(tracer);
+}
+
+static void the_largest_span_fits_its_record(void **state)
+{
+	struct tracer *tracer = tracer_with(SAMPLER_always_on, true, 65536);
+	struct trace_context linked, parent;
+	char name[300], message[300], state_text[513];
+	struct buf text = { 0 };
+	struct span *span;
+
+	memset(name, 'n', sizeof(name));
+	memset(message, 'm', sizeof(message));
+	snprintf(state_text, sizeof(state_text), "%0256d=%0255d", 1, 2);
+	parent = linked = remote_parent(state_text);
+	tracer_set_generation(tracer, UINT32_MAX);
+	span = span_start(tracer, SPAN_consumer, slice_of(name, sizeof(name)), &parent);
+	for (int i = 0; i < 200; i++) {
+		span_attr(span, attr_text(SLICE("some.attribute"), SLICE("some text")));
+		span_link(span, &linked);
+	}
+	span_fail(span, slice_of(name, 200), slice_of(message, sizeof(message)));
+	span_end(span);
+	if (decode_possible()) {
+		take(tracer, &text);
+		assert_says(&text, "int_value: 4294967295\n");
+	}
+	buf_finish(&text);
+	tracer_destroy(tracer);
+}
+
+/* --- the tap ---------------------------------------------------------------------- */
+
+struct seen {
+	int spans;
+	struct buf text;
+};
+
+static void look_on(void *context, const struct span_view *span)
+{
+	static const char *const kinds[] = {
+		[SPAN_internal] = "internal", [SPAN_server] = "server"
+	};
+	struct seen *seen = context;
+	struct slice attrs = span->attrs;
+	struct attr attr;
+
+	seen->spans++;
+	buf_printf(&seen->text, "%s %.*s", kinds[span->kind], SLICE_PRINT(span->name));
+	buf_printf(&seen->text, " generation %u", (unsigned)span->context->generation);
+	if (span->failed)
+		buf_printf(&seen->text, " failed %.*s (%.*s)",
+			   SLICE_PRINT(span->error_type), SLICE_PRINT(span->message));
+	while (span_view_attr(&attrs, &attr)) {
+		buf_printf(&seen->text, " %.*s=", SLICE_PRINT(attr.key));
+		if (attr.type == ATTR_text)
+			buf_append(&seen->text, attr.text);
+		else if (attr.type == ATTR_integer)
+			buf_printf(&seen->text, "%lld", (long long)attr.integer);
+		else if (attr.type == ATTR_double)
+			buf_printf(&seen->text, "%g", attr.number);
+		else
+			buf_append(&seen->text,
+				   attr.boolean ? SLICE("true") : SLICE("false"));
+	}
+	buf_append_byte(&seen->text, '\n');
+}
+
+static void a_tap_sees_spans_as_they_end(void **state)
+{
+	struct tracer *tracer = tracer_with(SAMPLER_always_on, true, 65536);
+	struct trace_context linked = remote_parent("a=1");
+	struct seen seen = { 0 };
+	struct span *server, *inner;
+
+	tracer_tap(tracer, look_on, &seen);
+	tracer_set_generation(tracer, 2);
+	server = span_start(tracer, SPAN_server, SLICE("GET /"), NULL);
+	inner = span_start(tracer, SPAN_internal, SLICE("inner"), span_context(server));
+	span_attr(inner, attr_text(SLICE("text"), SLICE("a\nb")));
+	span_link(inner, &linked);
+	span_attr(inner, attr_text(SLICE("empty"), SLICE("")));
+	span_attr(inner, attr_integer(SLICE("n"), -3));
+	span_fail(inner, SLICE("timeout"), SLICE("no answer"));
+	span_attr(inner, attr_double(SLICE("half"), 0.5));
+	span_attr(inner, attr_bool(SLICE("yes"), true));
+	span_end(inner);
+	span_end(server);
+	assert_string_equal(
+		buf_text(&seen.text),
+		"internal inner generation 2 failed timeout (no answer)"
+		" text=a\nb empty= n=-3 error.type=timeout half=0.5 yes=true\n"
+		"server GET / generation 2\n");
+	tracer_tap(tracer, NULL, NULL);
+	span_end(span_start(tracer, SPAN_server, SLICE("unseen"), NULL));
+	assert_int_equal(seen.spans, 2);
+	buf_finish(&seen.text);
+	tracer_destroy(tracer);
+}
+
+static void keep_parent(void *context, const struct span_view *span)
+{
+	const uint8_t **parent = context;
+
+	assert_ptr_equal(span->parent_id == NULL, *parent == NULL);
+	if (*parent)
+		assert_memory_equal(span->parent_id, *parent, 8);
+}
+
+static void a_tap_sees_whose_child_a_span_is_but_not_what_is_not_recorded(void **state)
+{
+	struct tracer *tracer = tracer_with(SAMPLER_parentbased_always_on, true, 65536);
+	struct tracer *deaf = tracer_with(SAMPLER_always_off, true, 65536);
+	struct trace_context remote = remote_parent("");
+	const uint8_t *parent = remote.span_id;
+	struct seen seen = { 0 };
+
+	tracer_tap(tracer, keep_parent, &parent);
+	span_end(span_start(tracer, SPAN_server, SLICE("x"), &remote));
+	parent = NULL;
+	span_end(span_start(tracer, SPAN_server, SLICE("x"), NULL));
+	tracer_tap(deaf, look_on, &seen);
+	span_end(span_start(deaf, SPAN_server, SLICE("x"), NULL));
+	assert_int_equal(seen.spans, 0);
+	tracer_destroy(tracer);
+	tracer_destroy(deaf);
 }
 
 /* --- threads ---------------------------------------------------------------------- */
@@ -315,7 +497,7 @@ static void another_thread_reads_what_one_writes(void **state)
 	pthread_t thread;
 
 	assert_int_equal(pthread_create(&thread, NULL, make_spans, tracer), 0);
-	while (taken + tracer_dropped(tracer) < SPANS || tracer_used_bytes(tracer) > 0) {
+	while (taken + tracer_dropped(tracer) < SPANS) {
 		if (!tracer_peek(tracer, &encoded)) {
 			sched_yield();
 			continue;
@@ -327,6 +509,7 @@ static void another_thread_reads_what_one_writes(void **state)
 	}
 	pthread_join(thread, NULL);
 	assert_int_equal(taken + tracer_dropped(tracer), SPANS);
+	assert_false(tracer_peek(tracer, &encoded));
 	tracer_destroy(tracer);
 }
 
@@ -343,6 +526,13 @@ int main(void)
 		cmocka_unit_test(the_number_of_attributes_is_bounded),
 		cmocka_unit_test(text_that_is_not_utf8_is_mended),
 		cmocka_unit_test(many_open_spans_and_a_full_ring_harm_nobody),
+		cmocka_unit_test(a_span_carries_the_generation_it_began_in),
+		cmocka_unit_test(
+			the_generation_is_exported_beside_a_full_load_of_attributes),
+		cmocka_unit_test(the_largest_span_fits_its_record),
+		cmocka_unit_test(a_tap_sees_spans_as_they_end),
+		cmocka_unit_test(
+			a_tap_sees_whose_child_a_span_is_but_not_what_is_not_recorded),
 		cmocka_unit_test(another_thread_reads_what_one_writes),
 	};
 
