@@ -155,7 +155,9 @@ def main():
             print(f"nginx with Lua: not measured, its packages could not be had ({e})")
         all_on = begin(orrery("orrery, all telemetry on", words.binary, null,
                               OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{sink.port}"))
-        contenders += [all_on, begin(orrery("orrery, no export", words.binary, null))]
+        contenders += [
+            all_on, begin(orrery("orrery, no export", words.binary, null)),
+            begin(orrery("no export, budgets off", words.binary, null, ORRERY_CPU_MS="0", ORRERY_RELOAD="signal"))]
         assert all(json.loads(c.body) == json.loads(anchor.body) for c in contenders)
         for _ in range(words.rounds):
             for contender in contenders:
