@@ -155,6 +155,7 @@ static void retire(struct worker_service *worker, struct generation *old)
 {
 	old->drain_until =
 		mono_after_ms(clock_mono(), (int64_t)worker->config.conf->drain_ms);
+	vm_on_full(old->api.vm, NULL, NULL); /* what fills it goes with it already */
 	list_append(&worker->draining, &old->member);
 	worker->draining_count++;
 	for (struct list *at = worker->draining.next; at != &worker->draining;

@@ -180,8 +180,8 @@ static const char *const endless[] = {
 	"local function f() pcall(f) while true do end end f()",
 	"xpcall(function() while true do end end, function() while true do end end)",
 	"pcall(xpcall, error, function() while true do end end)",
-	"local t = setmetatable({}, {__index = function(t, k) return t[k + 1] end})\n"
-	"while true do pcall(function() return t[1] end) end",
+	("local t = setmetatable({}, {__index = function(t, k) return t[k + 1] end})\n"
+	 "while true do pcall(function() return t[1] end) end"),
 	"table.sort({3, 1, 2, 5, 4}, function() while true do end end)",
 	"('x'):gsub('.', function() while true do end end)",
 	"local s = '' while true do s = tostring(#s) end",
@@ -255,8 +255,9 @@ static void test_a_script_that_waits_may_go_on(void **state)
 static const char *const hungry[] = {
 	"local t = {} while true do t[#t + 1] = ('x'):rep(1000) .. #t end",
 	"local s = 'x' while true do s = s .. s end",
-	"while true do pcall(function() local s = 'x' while true do s = s .. s end end) "
-	"end",
+	("while true do\n"
+	 "  pcall(function() local s = 'x' while true do s = s .. s end end)\n"
+	 "end"),
 	"local t = {} while true do pcall(function() t = {t, {}, {}, {}} end) end",
 };
 

@@ -94,8 +94,8 @@ static void error_objects_are_looked_at_and_never_called(void **state)
 		"__index = function() error('from __index') end",
 		"__tostring = function() while true do end end",
 		"__tostring = function() return 1 end",
-		"__eq = error, __lt = error, __len = error, __concat = error, __call = "
-		"error",
+		"__eq = error, __lt = error, __len = error, __concat = error",
+		"__call = error",
 	};
 	char source[256];
 
