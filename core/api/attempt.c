@@ -90,9 +90,11 @@ void attempt_report(lua_State *L, int index, struct slice traceback, struct buf 
 static int keep_error(lua_State *L)
 {
 	struct attempt *attempt = lua_touserdata(L, lua_upvalueindex(1));
-	bool before = vm_host_begin(attempt->vm);
 	struct slice text;
+	bool before;
 
+	luaL_checkstack(L, LUA_MINSTACK, NULL); /* raises when it is full */
+	before = vm_host_begin(attempt->vm);
 	lua_settop(L, 1);
 	luaL_traceback(L, L, NULL, 1);
 	text.at = lua_tolstring(L, -1, &text.size);

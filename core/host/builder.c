@@ -51,7 +51,8 @@ struct builder {
 	char *lib_dir;
 	struct source_folder folders[FOLDERS];
 	struct sources *serving; /* what the current generation is made from */
-	uint64_t tried; /* digest of the last attempt */
+	uint64_t tried; /* digest of the newest source that was tried */
+	bool again; /* the attempt is with the source that serves */
 	uint32_t number; /* of the current generation */
 	struct asking asking[REASONS];
 	bool swapping;
@@ -110,7 +111,8 @@ static void count_attempt(struct builder *builder, const char *outcome, bool wel
 	struct meter *meter = builder->observer.meter;
 
 	series_add(meter_own(meter, METRIC_reloads, 1, slice_text(outcome)), 1);
-	series_set(meter_own(meter, METRIC_reload_success, 0), well);
+	if (!builder->again)
+		series_set(meter_own(meter, METRIC_reload_success, 0), well);
 	if (!well)
 		return;
 	series_set(meter_own(meter, METRIC_reload_time, 0),
@@ -149,9 +151,13 @@ static void tell_workers(struct builder *builder)
 	buf_finish(&text);
 }
 
+/* The serving source once more says nothing of the newest one, which may not load. */
 static void settle_success(struct builder *builder)
 {
-	load_report_success(builder->report, builder->number);
+	if (builder->again)
+		load_report_serves(builder->report, builder->number);
+	else
+		load_report_success(builder->report, builder->number);
 	count_attempt(builder, "ok", true);
 	tell_workers(builder);
 }
@@ -240,14 +246,16 @@ static void swap_all(struct builder *builder, struct generation *const *built)
 				    builder);
 }
 
-static void attempt(struct builder *builder, struct sources *sources)
+static void attempt(struct builder *builder, struct sources *sources, bool again)
 {
 	struct generation **built = mem_zeroed(builder->config.count, sizeof(*built));
 	unsigned edition = metrics_edition_begin(builder->config.metrics);
 	struct fault why;
 
 	builder->began = clock_mono();
-	builder->tried = sources_digest(sources);
+	builder->again = again;
+	if (!again)
+		builder->tried = sources_digest(sources);
 	if (build_all(builder, sources, edition, built, &why)) {
 		commit(builder, sources, edition);
 		swap_all(builder, built);
@@ -277,7 +285,7 @@ static void rebuild_full(struct builder *builder)
 	log_printf(builder->observer.log, LOG_warn,
 		   "the Lua machine stays above its soft limit after a full collection: "
 		   "the service starts anew from the same source");
-	attempt(builder, builder->serving);
+	attempt(builder, builder->serving, true);
 }
 
 static void consider(struct builder *builder, enum builder_reason reason)
@@ -298,7 +306,7 @@ static void consider(struct builder *builder, enum builder_reason reason)
 	if (!sources)
 		fail_to_read(builder, &why);
 	else if (reason == BUILDER_asked || sources_digest(sources) != builder->tried)
-		attempt(builder, sources);
+		attempt(builder, sources, false);
 	sources_release(sources);
 }
 

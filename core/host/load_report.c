@@ -28,10 +28,15 @@ static struct excerpt find_excerpt(const struct load_report *report)
 	return excerpt;
 }
 
-void load_report_success(struct load_report *report, uint32_t number)
+void load_report_serves(struct load_report *report, uint32_t number)
 {
 	report->number = number;
 	report->loaded_at = clock_wall();
+}
+
+void load_report_success(struct load_report *report, uint32_t number)
+{
+	load_report_serves(report, number);
 	report->failed = false;
 }
 

@@ -21,6 +21,9 @@ void load_report_destroy(struct load_report *report); /* NULL is allowed */
 /* A generation serves from now on. */
 void load_report_success(struct load_report *report, uint32_t number);
 
+/* The same, from the sources that served before: what is known of newer ones stays. */
+void load_report_serves(struct load_report *report, uint32_t number);
+
 /* The sources did not load: they stay as they are for the excerpt. Copies. */
 void load_report_failure(struct load_report *report, const struct fault *why,
 			 struct slice traceback, const struct sources *sources);

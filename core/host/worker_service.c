@@ -49,6 +49,7 @@ struct worker_service {
 	struct {
 		double memory;
 		double connections;
+		double timers;
 		double generations;
 	} seen; /* what the gauges say of this worker */
 };
@@ -78,6 +79,8 @@ static void on_measure(void *context)
 
 	move_gauge(worker, METRIC_vm_memory, &worker->seen.memory,
 		   (double)memory_used(worker));
+	move_gauge(worker, METRIC_loop_timers, &worker->seen.timers,
+		   (double)loop_timers(worker->loop));
 	if (worker->server)
 		move_gauge(worker, METRIC_http_server_connections,
 			   &worker->seen.connections,

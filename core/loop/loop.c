@@ -168,6 +168,11 @@ struct guest *loop_guest(const struct loop *loop, uint64_t id)
 
 /* --- turns ------------------------------------------------------------------------ */
 
+size_t loop_timers(const struct loop *loop)
+{
+	return loop->timers.count;
+}
+
 struct mono loop_now(const struct loop *loop)
 {
 	if (!loop->now_known) {

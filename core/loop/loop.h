@@ -61,6 +61,7 @@ struct timer {
 void timer_start(struct loop *loop, struct timer *timer, struct mono due, loop_fn *fn,
 		 void *context);
 void timer_stop(struct loop *loop, struct timer *timer);
+size_t loop_timers(const struct loop *loop); /* that are started */
 static inline bool timer_started(const struct timer *timer)
 {
 	return timer->place != 0;

@@ -101,6 +101,7 @@ def test_fifty_edits_under_load_lose_nothing_and_leak_nothing(serve, tmp_path): 
     subprocess.run(["wrk", "-t1", "-c64", "-d1s", "-s", tmp_path / "load.lua", url], stdout=subprocess.PIPE)
     wait_until(lambda: counts(host)["descriptors"] < 64, 10, "the end of the first load")
     before, memory_before, resident_before = counts(host), memory(host), resident_kb(host)
+    timers_before = value(host, "eventloop_timers")
     load = subprocess.Popen(["wrk", "-t1", "-c64", "-d25s", "-s", tmp_path / "load.lua", url], text=True,
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     live, failed = [], 0
@@ -125,7 +126,9 @@ def test_fifty_edits_under_load_lose_nothing_and_leak_nothing(serve, tmp_path): 
     assert failed == 10 and statistics.median(live) < 300
     wait_until(lambda: settled(host), 10, "old generations to end")
     wait_until(lambda: counts(host) == before, 10, lambda: f"{counts(host)}, before it was {before}")
-    assert memory(host) < memory_before * 1.3
+    # The collector lets garbage grow to as much as lives; one machine left behind each edit would be forty.
+    assert memory(host) < memory_before * 2.5
+    assert abs(value(host, "eventloop_timers") - timers_before) <= 2
     assert resident_kb(host) < resident_before * 1.3 + 4096
     assert value(host, "service_generation") == 41
     assert value(host, "service_last_reload_successful") == 1

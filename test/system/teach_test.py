@@ -3,7 +3,11 @@
 import re
 import time
 
+import pika
+import requests
+
 from lab import wait_until
+from outage_test import notified
 
 FILE = "scripts/oms/payments/service.lua"
 
@@ -44,3 +48,38 @@ def test_a_span_a_label_and_a_log_field_are_there_within_a_second(lab, collector
     finally:
         file.write_text(before)
     wait_until(lambda: key not in lab.metrics("payments"), 10, "the lesson to be over")
+
+
+def consumers_of(lab, queue):
+    connection = pika.BlockingConnection(pika.URLParameters(lab.env["ORRERY_AMQP_URL"]))
+    try:
+        return connection.channel().queue_declare(queue, passive=True).method.consumer_count
+    finally:
+        connection.close()
+
+
+def test_a_consumer_moves_with_its_generation_and_stays_one(lab):
+    file = lab.root / "scripts/oms/notifications/service.lua"
+    before = file.read_text()
+    queue = re.search(r'queue_name = "([^"]+)"', before).group(1)
+    orders = set()
+
+    def number():
+        return requests.get(lab.url("notifications", "/ready"), timeout=10).json()["generation"]["number"]
+
+    try:
+        for edit in range(6):
+            last = number()
+            changed = before + f"-- edit {edit}\n"
+            if edit % 2:  # another prefetch: the queue is consumed anew
+                changed = changed.replace('bind = { "order.created" }', f'bind = {{ "order.created" }}, prefetch = {edit + 3}')
+            file.write_text(changed)
+            wait_until(lambda: number() > last, 10, "the next generation")
+            answer = lab.order()
+            assert answer.status_code == 201
+            orders.add(answer.json()["id"])
+        wait_until(lambda: consumers_of(lab, queue) == 1, 10, "one consumer")
+        wait_until(lambda: len(notified(lab, orders)) == len(orders), 30, "a notification for each order")
+        assert set(notified(lab, orders).values()) == {1}
+    finally:
+        file.write_text(before)

@@ -154,7 +154,7 @@ static void parts_that_grow_without_end_are_stopped_by_the_budget(void **state)
 {
 	assert_contains(run_within(TASK "local function grow() "
 					"  task.all {grow, grow, grow} end grow()",
-				   300),
+				   20000),
 			"limit: the memory budget is spent");
 	assert_run(&rig, "return 'alive'", "alive");
 }

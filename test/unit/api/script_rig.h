@@ -139,7 +139,7 @@ static inline const char *rig_run(struct rig *rig, const char *source)
 	struct task_config config = {
 		.push = rig_push_source,
 		.data = (void *)source,
-		.deadline = mono_after_ms(clock_mono(), 60000),
+		.deadline = mono_after_ms(clock_mono(), 10000),
 		.trace = rig->trace,
 		.done = rig_on_done,
 		.context = rig,
