@@ -12,6 +12,7 @@
 
 #include <lauxlib.h>
 #include <luajit.h>
+#include <malloc.h>
 #include <stdlib.h>
 
 const char vm_fault_key[] = "fault";
@@ -21,6 +22,10 @@ const char vm_fault_key[] = "fault";
 
 /* What scripts may use of the thread's stack by having C call Lua call C. */
 #define STACK_MAX (1u << 20)
+
+/* When a collection freed more than this part of the limit, the pages go back to the
+ * system: malloc would keep them in the holes of its heap. */
+#define TRIM_DIVISOR 4
 
 /* Running a file may take so many times the CPU of a task. */
 #define RUN_FACTOR 10
@@ -442,9 +447,12 @@ static int collect(lua_State *L)
 static void collect_all(struct vm *vm)
 {
 	struct mono began = clock_mono(), ended;
+	size_t before = vm->used;
 
 	if (vm_call(vm, collect, NULL, NULL) != 0)
 		lua_pop(vm->main, 1);
+	if (before - vm->used > vm->hard_max / TRIM_DIVISOR)
+		malloc_trim(0);
 	vm->collected = vm->used;
 	vm->refused = false;
 	ended = clock_mono();
