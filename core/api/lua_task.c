@@ -105,16 +105,20 @@ static void on_part_done(void *context, lua_State *L, const struct fault *why)
 
 /* Tasks are made in host mode, which refuses nothing, and each of them may wait: parts
  * that start parts would go on without an end. */
-static void check_room(lua_State *L, const struct api *api)
+static void check_room(lua_State *L, const struct api *api, unsigned count)
 {
-	bool late = loop_now(api->loop).ns >= task_deadline(L).ns;
 	struct fault why;
 
-	if (!late && vm_has_room(api->vm))
+	if (loop_now(api->loop).ns >= task_deadline(L).ns)
+		fault_set_status(&why, FAULT_limit, 503, "the task's deadline passed");
+	else if (count > task_parts_left(L))
+		fault_set_status(&why, FAULT_limit, 503,
+				 "more than %d parts of one task at once",
+				 TASK_PARTS_MAX);
+	else if (!vm_has_room(api->vm))
+		fault_set_status(&why, FAULT_limit, 503, "the memory budget is spent");
+	else
 		return;
-	fault_set_status(&why, FAULT_limit, 503, "%s",
-			 late ? "the task's deadline passed"
-			      : "the memory budget is spent");
 	vm_push_fault(L, &why);
 	lua_error(L);
 }
@@ -134,10 +138,11 @@ static int l_task_all(lua_State *L)
 	count = (int)lua_objlen(L, 1);
 	if (count > PARTS_MAX)
 		return luaL_error(L, "task.all takes at most %d functions", PARTS_MAX);
+	config.part = true;
 	config.deadline = task_deadline(L);
 	config.trace = task_trace(L);
 	config.span = task_span(L);
-	check_room(L, api);
+	check_room(L, api, (unsigned)count);
 	wait = task_wait(L);
 	lua_createtable(L, count, 1);
 	for (int i = 1; i <= count; i++) {

@@ -30,7 +30,7 @@
 #define FOLDERS 2
 #define DEPTH_MAX 4
 #define REASONS (BUILDER_full + 1)
-#define FULL_AGAIN_MS 10000 /* a VM that is full of what it is made of stays so */
+#define FULL_AGAIN_MS 1000 /* a VM may be full of what it is made of */
 
 struct asking {
 	struct builder *builder;

@@ -23,6 +23,7 @@ struct loop {
 	h2o_evloop_t *h2o;
 	const struct observer *observer;
 	struct chaos *chaos;
+	uint64_t turns;
 	struct mono now;
 	bool now_known; /* in this turn */
 	struct mono turn_ended;
@@ -173,6 +174,11 @@ size_t loop_timers(const struct loop *loop)
 	return loop->timers.count;
 }
 
+uint64_t loop_turns(const struct loop *loop)
+{
+	return loop->turns;
+}
+
 struct mono loop_now(const struct loop *loop)
 {
 	if (!loop->now_known) {
@@ -260,6 +266,7 @@ static void loop_record(struct loop *loop)
 void loop_turn(struct loop *loop, int wait_ms)
 {
 	loop->now_known = false;
+	loop->turns++;
 	/* -1 is EINTR: a signal ended the wait, which is as good an end as any. */
 	h2o_evloop_run(loop->h2o, loop_wait_ms(loop, wait_ms));
 	loop_fire(loop);

@@ -45,6 +45,9 @@ const struct observer *loop_observer(const struct loop *loop);
 struct chaos *loop_chaos(const struct loop *loop);
 struct st_h2o_evloop_t *loop_h2o(const struct loop *loop);
 
+/* Turns begun so far: what tells one from the next. */
+uint64_t loop_turns(const struct loop *loop);
+
 /* The monotonic time, read once a turn, when its first callback asks. */
 struct mono loop_now(const struct loop *loop);
 

@@ -9,16 +9,54 @@
 
 #define LIMITED 503
 
-/* Where the innermost script function stands: chunks that the host made have names with
- * `=`. False: none is on the stack. */
-static bool find_place(lua_State *L, lua_Debug *place)
+/* To find a level Lua counts from the innermost one, and stacks can be deep: between
+ * its two ends nobody looks. */
+#define LEVELS_LOOKED_AT 32
+
+static int count_levels(lua_State *L)
 {
-	for (int level = 0; lua_getstack(L, level, place); level++) {
+	lua_Debug place;
+	int least = 0, most = 1;
+
+	while (lua_getstack(L, most, &place)) {
+		least = most;
+		most *= 2;
+	}
+	while (least + 1 < most) {
+		int middle = least + (most - least) / 2;
+
+		if (lua_getstack(L, middle, &place))
+			least = middle;
+		else
+			most = middle;
+	}
+	return least + 1;
+}
+
+static bool find_between(lua_State *L, int level, int end, lua_Debug *place)
+{
+	for (; level < end && lua_getstack(L, level, place); level++) {
 		lua_getinfo(L, "Sl", place);
 		if (place->currentline > 0 && place->source[0] == '@')
 			return true;
 	}
 	return false;
+}
+
+/* Where the innermost script function stands: chunks that the host made have names with
+ * `=`. False: none is on the stack, or near one of its ends. */
+static bool find_place(lua_State *L, lua_Debug *place)
+{
+	int count;
+
+	if (find_between(L, 0, LEVELS_LOOKED_AT, place))
+		return true;
+	count = count_levels(L);
+	return count > LEVELS_LOOKED_AT &&
+	       find_between(L,
+			    count > 2 * LEVELS_LOOKED_AT ? count - LEVELS_LOOKED_AT
+							 : LEVELS_LOOKED_AT,
+			    count, place);
 }
 
 static void set_cause(struct budget *budget, enum budget_end end)

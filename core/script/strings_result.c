@@ -13,6 +13,8 @@ void strings_result_grow(struct strings_result *result, size_t more)
 	if (size > STRINGS_RESULT_MAX)
 		luaL_error(result->L, "%s: the result would be larger than %d bytes",
 			   result->name, (int)STRINGS_RESULT_MAX);
+	if (capacity > STRINGS_RESULT_MAX)
+		capacity = STRINGS_RESULT_MAX;
 	if (capacity < size)
 		capacity = size;
 	at = lua_newuserdata(result->L, capacity);

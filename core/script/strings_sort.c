@@ -2,6 +2,7 @@
 #include "script/strings_sort.h"
 
 #include "script/strings.h"
+#include "script/vm.h"
 
 #include <lauxlib.h>
 #include <stdbool.h>
@@ -88,6 +89,9 @@ int strings_sort(lua_State *L)
 	if (count > STRINGS_SORT_MAX)
 		return luaL_error(L, "sort: the table has more than %d elements",
 				  STRINGS_SORT_MAX);
+	/* What compares may sort too. */
+	if (!vm_stack_left(vm_of(L)))
+		return luaL_error(L, "sort inside sort: too deep");
 	if (!lua_isnoneornil(L, 2))
 		return lua_tocfunction(L, lua_upvalueindex(1))(L);
 	lua_settop(L, 1);

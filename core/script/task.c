@@ -19,6 +19,7 @@
 
 #define COROUTINES_KEPT 256
 #define RUNS_PER_TURN 256
+#define PARTS_NS_PER_TURN 5000000 /* then no further part begins to run */
 
 /* A coroutine resumed with this as its first value raises the second one: see
  * task_wrap_wait. */
@@ -35,6 +36,8 @@ struct task {
 	int co_reference;
 	int values; /* on co, for the next resume */
 	bool failed; /* the one value on co is an error; do not resume */
+	struct task *whole; /* that this one is a part of; NULL: it is none */
+	unsigned parts; /* in flight, of a whole */
 	bool joined; /* waits for tasks with the same deadline: theirs ends the wait */
 	struct mono deadline;
 	struct timer timer;
@@ -57,9 +60,11 @@ struct task_table {
 	size_t slot_count;
 	struct list free;
 	struct list ready;
+	struct list parts_ready;
 	struct deferred run;
-	struct mono turn; /* of which runs tells */
+	uint64_t turn; /* of which the next two tell */
 	unsigned runs;
+	int64_t parts_ns; /* that parts have run for */
 	struct timer run_on; /* what one turn left */
 	struct task *running;
 	uint64_t waits; /* numbers given so far */
@@ -79,7 +84,6 @@ static const char wrap_source[] =
 	"return function(wait) return function(...) return pass(wait(...)) end end\n";
 
 static void run_ready(void *context);
-static void run_more(void *context);
 
 /* --- slots and coroutines --------------------------------------------------------- */
 
@@ -130,8 +134,10 @@ static void leave_coroutine(struct task_table *table, struct task *task, bool us
 
 static void make_ready(struct task *task)
 {
+	struct task_table *table = task->table;
+
 	task->state = TASK_ready;
-	list_append(&task->table->ready, &task->member);
+	list_append(task->whole ? &table->parts_ready : &table->ready, &task->member);
 	loop_defer(task->table->loop, &task->table->run, run_ready, task->table);
 }
 
@@ -215,6 +221,8 @@ static void finish(struct ending *ending)
 		lua_pop(vm_main(table->vm), 1);
 	}
 	buf_reset(&vm_budget(table->vm)->traceback);
+	if (task->whole)
+		task->whole->parts--;
 	leave_coroutine(table, task,
 			ending->outcome == OUTCOME_returned ||
 				ending->outcome == OUTCOME_refused);
@@ -292,37 +300,52 @@ static void resume(struct task *task)
 	vm_collect(table->vm);
 }
 
+static void run_one(struct task_table *table, struct list *member)
+{
+	struct task *task = list_of(member, struct task, member);
+
+	table->runs++;
+	if (task->failed)
+		finish_as(task, OUTCOME_refused);
+	else
+		resume(task);
+}
+
+/* False: none is ready, or they have had their time. */
+static bool run_part(struct task_table *table)
+{
+	struct mono began;
+	struct list *member;
+
+	if (table->parts_ns >= PARTS_NS_PER_TURN || table->runs >= RUNS_PER_TURN ||
+	    !(member = list_take(&table->parts_ready)))
+		return false;
+	began = clock_mono();
+	run_one(table, member);
+	table->parts_ns += clock_mono().ns - began.ns;
+	return true;
+}
+
 static void run_ready(void *context)
 {
 	struct task_table *table = context;
-	struct mono now = loop_now(table->loop);
+	uint64_t turn = loop_turns(table->loop);
 	struct list *member;
 
-	if (now.ns != table->turn.ns)
+	if (turn != table->turn) {
+		table->turn = turn;
 		table->runs = 0;
-	table->turn = now;
-	while (table->runs < RUNS_PER_TURN && (member = list_take(&table->ready))) {
-		struct task *task = list_of(member, struct task, member);
-
-		table->runs++;
-		if (task->failed)
-			finish_as(task, OUTCOME_refused);
-		else
-			resume(task);
+		table->parts_ns = 0;
 	}
-	if (!list_empty(&table->ready)) {
+	do {
+		while (table->runs < RUNS_PER_TURN && (member = list_take(&table->ready)))
+			run_one(table, member);
+	} while (run_part(table));
+	if (!list_empty(&table->ready) || !list_empty(&table->parts_ready)) {
 		loop_undefer(&table->run);
-		timer_start(table->loop, &table->run_on, now, run_more, table);
+		timer_start(table->loop, &table->run_on, loop_now(table->loop), run_ready,
+			    table);
 	}
-}
-
-/* The next turn, even if the clock stands still. */
-static void run_more(void *context)
-{
-	struct task_table *table = context;
-
-	table->runs = 0;
-	run_ready(table);
 }
 
 /* --- starting and waking ---------------------------------------------------------- */
@@ -366,6 +389,12 @@ void task_start(struct vm *vm, const struct task_config *config)
 	task->span = config->span;
 	task->done = config->done;
 	task->context = config->context;
+	task->whole = NULL;
+	if (config->part) {
+		task->whole =
+			table->running->whole ? table->running->whole : table->running;
+		task->whole->parts++;
+	}
 	task->failed = !push_values(task, config->push, config->data);
 	if (!task->failed)
 		task->values--; /* the function itself */
@@ -620,6 +649,14 @@ void task_wrap_wait(lua_State *L)
 	lua_call(L, 1, 1);
 }
 
+unsigned task_parts_left(lua_State *L)
+{
+	const struct task *task = running_task(L);
+	unsigned parts = task->whole ? task->whole->parts : task->parts;
+
+	return TASK_PARTS_MAX - parts;
+}
+
 unsigned task_count(const struct vm *vm)
 {
 	return vm_tasks(vm)->in_flight;
@@ -640,6 +677,7 @@ struct task_table *task_table_create(struct vm *vm)
 	table->wrapper = LUA_NOREF;
 	list_init(&table->free);
 	list_init(&table->ready);
+	list_init(&table->parts_ready);
 	return table;
 }
 
@@ -675,7 +713,8 @@ void task_table_destroy(struct task_table *table)
 		unsigned before = table->in_flight;
 
 		cancel_round(table);
-		check(table->in_flight < before || !list_empty(&table->ready));
+		check(table->in_flight < before || !list_empty(&table->ready) ||
+		      !list_empty(&table->parts_ready));
 	}
 	for (size_t i = 0; i < table->slot_count; i++)
 		free(table->slots[i]);

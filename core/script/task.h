@@ -13,16 +13,21 @@
  *             return task_suspend(L);
  *     }
  * and when the operation ends, on the loop: task_wake(wait, push, data). push runs at
- * once, protected, in host mode; what it pushes are the results of l_fetch. A ticket is
- * good for one wake: late ones, after the task's deadline for instance, do nothing.
+ * once, protected, in host mode; what it pushes are the results of l_fetch. A ticket
+ * is good for one wake: late ones, after the task's deadline for instance, do
+ * nothing.
  *
- * Waking does not resume: ready tasks run when the loop's deferred calls do, a bounded
- * number a turn. So done and scripts never run inside the function that started an
- * operation, and tasks that keep waking each other do not hold up the loop.
+ * Waking does not resume: ready tasks run when the loop's deferred calls do, a
+ * bounded number a turn. So done and scripts never run inside the function that
+ * started an operation, and tasks that keep waking each other do not hold up the
+ * loop.
+ *
+ * Parts of tasks run after the others, and a bounded time a turn: each has a budget
+ * of CPU time of its own, and what one request starts is not to hold up the next.
  *
  * A task has three budgets: CPU time between two waits, the VM's memory, and its
- * deadline, at which the wait under way raises. Their end cannot be caught (budget.h):
- * the task ends with `limit`.
+ * deadline, at which the wait under way raises. Their end cannot be caught
+ * (budget.h): the task ends with `limit`.
  *
  * A script's own coroutines run inside a task; what waits in one suspends the task.
  *
@@ -71,7 +76,13 @@ struct task_config {
 			      done */
 	task_done_fn *done;
 	void *context;
+	bool part; /* of the running task, which waits for it */
 };
+
+/* Parts of one task, and parts of those, in flight at once: whoever starts one asks
+ * how many more there may be. */
+#define TASK_PARTS_MAX 256
+unsigned task_parts_left(struct lua_State *L);
 
 /* Borrows vm. */
 struct task_table *task_table_create(struct vm *vm);
