@@ -17,6 +17,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -53,11 +54,33 @@ static int l_spend(lua_State *L)
 	return vm_raise_spent(L);
 }
 
-/* wait(ms) and spend(), as a module: native.wait */
+/* A bug of the host: it does not come back. */
+static int l_hang(lua_State *L)
+{
+	for (volatile bool always = true; always;)
+		;
+	return 0;
+}
+
+/* The same without using the CPU; somebody looks once a second, in a hurry. */
+static int l_stand(lua_State *L)
+{
+	struct watchdog *watchdog = vm_budget(vm_of(L))->watchdog;
+
+	for (;;)
+		watchdog_stuck(watchdog);
+	return 0;
+}
+
+/* wait(ms), spend(), hang() and stand(), as a module: native.wait */
 static int install(lua_State *L)
 {
 	vm_call_data(L);
 	lua_newtable(L);
+	lua_pushcfunction(L, l_hang);
+	lua_setfield(L, -2, "hang");
+	lua_pushcfunction(L, l_stand);
+	lua_setfield(L, -2, "stand");
 	lua_pushcfunction(L, l_wait);
 	task_wrap_wait(L);
 	lua_setfield(L, -2, "ms");
@@ -316,6 +339,44 @@ static void test_a_file_that_runs_for_ever_is_ended(void **state)
 	assert_int_equal(lua_gettop(vm_main(f->vm)), 0);
 }
 
+/* In a process of its own; gives what it said before it ended. */
+static void assert_ends_the_process(const char *source, char said[512])
+{
+	void *fixture;
+	ssize_t got, size = 0;
+	int ends[2], status;
+	pid_t child;
+
+	assert_int_equal(pipe(ends), 0);
+	child = fork();
+	if (child == 0) {
+		dup2(ends[1], STDERR_FILENO);
+		setup(&fixture); /* timers are not inherited */
+		run(fixture, source, 60000);
+		_exit(0);
+	}
+	close(ends[1]);
+	while ((got = read(ends[0], said + size, (size_t)(511 - size))) > 0)
+		size += got;
+	said[size] = 0;
+	close(ends[0]);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 70);
+}
+
+static void test_a_host_that_does_not_come_back_names_the_line_and_ends(void **state)
+{
+	char said[512];
+
+	assert_ends_the_process("local host = require 'native.wait'\nhost.hang()", said);
+	assert_non_null(strstr(said, "\"level\":\"FATAL\""));
+	assert_non_null(strstr(said, "scripts/test/service.lua:2"));
+	assert_ends_the_process("\nrequire('native.wait').stand()", said);
+	assert_non_null(strstr(said, "it stands still"));
+	assert_non_null(strstr(said, "scripts/test/service.lua:2"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -338,6 +399,8 @@ int main(void)
 						teardown),
 		cmocka_unit_test_setup_teardown(test_a_ticket_outlives_its_machine, setup,
 						teardown),
+		cmocka_unit_test(
+			test_a_host_that_does_not_come_back_names_the_line_and_ends),
 		cmocka_unit_test_setup_teardown(test_a_file_that_runs_for_ever_is_ended,
 						setup, teardown),
 	};
