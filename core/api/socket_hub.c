@@ -2,6 +2,7 @@
 #include "api/socket_hub.h"
 
 #include "base/check.h"
+#include "base/digest.h"
 #include "http/websocket.h"
 #include "loop/loop.h"
 #include "watch/metrics.h"
@@ -64,13 +65,9 @@ struct broadcast {
 
 /* --- finding ---------------------------------------------------------------------- */
 
-static uint64_t hash_name(struct slice name) /* FNV-1a */
+static uint64_t hash_name(struct slice name)
 {
-	uint64_t hash = 0xcbf29ce484222325u;
-
-	for (size_t i = 0; i < name.size; i++)
-		hash = (hash ^ (unsigned char)name.at[i]) * 0x100000001b3u;
-	return hash;
+	return digest_add(DIGEST_START, name.at, name.size);
 }
 
 static struct connection **find_connection(const struct socket_hub *hub, uint64_t id)

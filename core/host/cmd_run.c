@@ -30,11 +30,7 @@
 
 #define HELPER_THREADS 2
 #define HELPER_QUEUE_MAX 64
-#define LOG_RING_BYTES (64u << 10)
 #define FLUSH_MS 3000
-#define AMQP_WAITING_MAX 4096
-#define AMQP_CONNECT_TIMEOUT_MS 3000
-#define AMQP_HEARTBEAT_S 10
 #define TIMEOUT_MAX_S 1e6
 
 struct options {
@@ -56,8 +52,7 @@ struct run {
 	struct export *export;
 	struct log_hub *logs;
 	struct helper *helper;
-	struct observer publisher, consumer; /* of AMQP's threads */
-	struct amqp *amqp;
+	struct wiring_amqp amqp;
 	struct wiring wiring;
 	struct watchdog *watchdog;
 	struct interrupt interrupt;
@@ -114,28 +109,6 @@ static void on_interrupt(void *context)
 
 /* --- what a service has, too ------------------------------------------------------ */
 
-static bool make_amqp(struct run *run, struct fault *why)
-{
-	struct amqp_config config = {
-		.url = run->conf->amqp_url,
-		.name = run->conf->service,
-		.waiting_max = AMQP_WAITING_MAX,
-		.connect_timeout_ms = AMQP_CONNECT_TIMEOUT_MS,
-		.heartbeat_s = AMQP_HEARTBEAT_S,
-		.publisher = &run->publisher,
-		.consumer = &run->consumer,
-	};
-
-	if (!*run->conf->amqp_url)
-		return true;
-	run->publisher = (struct observer){ log_create(run->logs, LOG_RING_BYTES),
-					    meter_create(run->metrics), NULL };
-	run->consumer = (struct observer){ log_create(run->logs, LOG_RING_BYTES),
-					   meter_create(run->metrics), NULL };
-	run->amqp = amqp_create(&config, why);
-	return run->amqp != NULL;
-}
-
 static void make_shared(struct run *run)
 {
 	enum log_severity least = LOG_info;
@@ -154,9 +127,10 @@ static bool wire(struct run *run, struct fault *why)
 	struct wiring_shared shared = { run->conf, &run->otel, run->logs, run->metrics,
 					run->helper };
 
-	if (!wiring_init(&run->wiring, &shared, why))
+	if (!wiring_amqp_open(&run->amqp, &shared, why) ||
+	    !wiring_init(&run->wiring, &shared, why))
 		return false;
-	run->wiring.api.amqp = run->amqp;
+	run->wiring.api.amqp = run->amqp.amqp;
 	if (!wiring_open(&run->wiring, why))
 		return false;
 	run->watchdog = watchdog_create("run");
@@ -172,8 +146,7 @@ static bool start(struct run *run, struct fault *why)
 			      NULL, why))
 		return false;
 	make_shared(run);
-	if (!make_amqp(run, why) || !wire(run, why) ||
-	    !script_run_open(run->wiring.api.vm, why))
+	if (!wire(run, why) || !script_run_open(run->wiring.api.vm, why))
 		return false;
 	interrupt_init(&run->interrupt, run->wiring.loop, on_interrupt, run);
 	interrupt_at_once(&run->interrupt, on_signal);
@@ -197,7 +170,7 @@ static void finish(struct run *run)
 	if (run->wiring.loop)
 		wiring_stop(&run->wiring);
 	watchdog_destroy(run->watchdog);
-	amqp_destroy(run->amqp, FLUSH_MS);
+	amqp_destroy(run->amqp.amqp, FLUSH_MS);
 	helper_destroy(run->helper);
 	export_stop(run->export, FLUSH_MS);
 	if (run->wiring.loop) {

@@ -26,10 +26,6 @@
 #define HELPER_QUEUE_MAX 64
 #define LOG_RING_BYTES (64u << 10)
 #define FLUSH_MS 3000
-#define AMQP_WAITING_MAX 4096
-#define AMQP_CONNECT_TIMEOUT_MS 3000
-#define AMQP_HEARTBEAT_S 10
-#define AMQP_DELIVERY_LIMIT 10
 
 struct host_worker {
 	struct wiring wiring;
@@ -45,8 +41,7 @@ struct host {
 	struct log *log; /* of the main thread */
 	struct helper *helper;
 	struct export *export;
-	struct amqp *amqp;
-	struct observer publisher, consumer; /* of AMQP's threads */
+	struct wiring_amqp amqp;
 	struct admin_shared shared;
 	struct host_worker *workers;
 	struct wiring **wirings; /* theirs, for the builder */
@@ -80,31 +75,17 @@ static void make_shared(struct host *host)
 	log_warnings(host);
 }
 
-static struct observer make_observer(struct host *host)
+static struct wiring_shared shared_of(struct host *host)
 {
-	return (struct observer){ log_create(host->logs, LOG_RING_BYTES),
-				  meter_create(host->metrics), NULL };
+	return (struct wiring_shared){ host->conf, &host->otel, host->logs, host->metrics,
+				       host->helper };
 }
 
 static bool make_amqp(struct host *host, struct fault *why)
 {
-	struct amqp_config config = {
-		.url = host->conf->amqp_url,
-		.name = host->conf->service,
-		.waiting_max = AMQP_WAITING_MAX,
-		.connect_timeout_ms = AMQP_CONNECT_TIMEOUT_MS,
-		.heartbeat_s = AMQP_HEARTBEAT_S,
-		.delivery_limit = AMQP_DELIVERY_LIMIT,
-		.publisher = &host->publisher,
-		.consumer = &host->consumer,
-	};
+	struct wiring_shared shared = shared_of(host);
 
-	if (!*host->conf->amqp_url)
-		return true;
-	host->publisher = make_observer(host);
-	host->consumer = make_observer(host);
-	host->amqp = amqp_create(&config, why);
-	return host->amqp != NULL;
+	return wiring_amqp_open(&host->amqp, &shared, why);
 }
 
 /* On the telemetry thread, before each export of metrics. */
@@ -126,8 +107,7 @@ static void wake_job(void *context, struct slice name)
 
 static bool wire_workers(struct host *host, struct fault *why)
 {
-	struct wiring_shared shared = { host->conf, &host->otel, host->logs,
-					host->metrics, host->helper };
+	struct wiring_shared shared = shared_of(host);
 	struct socket_hub **hubs = mem_zeroed(host->conf->workers, sizeof(*hubs));
 
 	for (size_t i = 0; i < host->conf->workers; i++) {
@@ -136,7 +116,7 @@ static bool wire_workers(struct host *host, struct fault *why)
 		if (!wiring_init(wiring, &shared, why))
 			break;
 		host->wired++;
-		wiring->api.amqp = host->amqp;
+		wiring->api.amqp = host->amqp.amqp;
 		wiring->api.wake_job = wake_job;
 		wiring->api.wake_job_context = host;
 		hubs[i] = wiring->api.sockets;
@@ -188,7 +168,8 @@ static bool load_service(struct host *host, struct fault *why)
 	};
 
 	make_workers(host);
-	host->intake = intake_create(host->amqp, host->services, host->conf->workers);
+	host->intake =
+		intake_create(host->amqp.amqp, host->services, host->conf->workers);
 	config.intake = host->intake;
 	host->builder = builder_create(&config);
 	return builder_first(host->builder, why);
@@ -282,8 +263,8 @@ static void drain(struct host *host)
 	log_printf(host->log, LOG_info, "draining");
 	atomic_store(&host->shared.draining, true);
 	builder_stop(host->builder);
-	if (host->amqp)
-		amqp_quiesce(host->amqp);
+	if (host->amqp.amqp)
+		amqp_quiesce(host->amqp.amqp);
 	for (size_t i = 0; i < host->conf->workers; i++)
 		worker_service_drain(host->workers[i].service);
 	for (size_t i = 0; i < host->conf->workers; i++)
@@ -301,7 +282,7 @@ static void finish(struct host *host)
 		wiring_stop(&host->workers[i].wiring);
 	for (size_t i = 0; i < host->wired; i++)
 		worker_service_close(host->workers[i].service);
-	amqp_destroy(host->amqp, FLUSH_MS);
+	amqp_destroy(host->amqp.amqp, FLUSH_MS);
 	helper_destroy(host->helper);
 	export_stop(host->export, FLUSH_MS);
 	for (size_t i = 0; i < host->wired; i++)

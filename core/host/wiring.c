@@ -10,6 +10,7 @@
 #include "loop/loop.h"
 #include "script/vm.h"
 #include "stock/reserve.h"
+#include "store/amqp.h"
 #include "store/pg_pool.h"
 #include "store/redis_pool.h"
 #include "watch/log.h"
@@ -20,6 +21,11 @@
 
 #define LOG_RING_BYTES (2u << 20)
 #define SPAN_RING_BYTES (1u << 20)
+#define AMQP_LOG_RING_BYTES (64u << 10)
+#define AMQP_WAITING_MAX 4096
+#define AMQP_CONNECT_TIMEOUT_MS 3000
+#define AMQP_HEARTBEAT_S 10
+#define AMQP_DELIVERY_LIMIT 10
 #define POOL_WAITING_MAX 1024
 #define POOL_PIPELINE_MAX 8
 #define CONNECT_TIMEOUT_MS 2000
@@ -91,6 +97,34 @@ static void make_observer(struct wiring *wiring, const struct wiring_shared *sha
 	wiring->observer.log = log_create(shared->logs, LOG_RING_BYTES);
 	wiring->observer.meter = meter_create(shared->metrics);
 	wiring->observer.tracer = tracer_create(&config, seed);
+}
+
+static struct observer observe_thread(const struct wiring_shared *shared)
+{
+	return (struct observer){ log_create(shared->logs, AMQP_LOG_RING_BYTES),
+				  meter_create(shared->metrics), NULL };
+}
+
+bool wiring_amqp_open(struct wiring_amqp *wiring, const struct wiring_shared *shared,
+		      struct fault *why)
+{
+	struct amqp_config config = {
+		.url = shared->conf->amqp_url,
+		.name = shared->conf->service,
+		.waiting_max = AMQP_WAITING_MAX,
+		.connect_timeout_ms = AMQP_CONNECT_TIMEOUT_MS,
+		.heartbeat_s = AMQP_HEARTBEAT_S,
+		.delivery_limit = AMQP_DELIVERY_LIMIT,
+		.publisher = &wiring->publisher,
+		.consumer = &wiring->consumer,
+	};
+
+	if (!*shared->conf->amqp_url)
+		return true;
+	wiring->publisher = observe_thread(shared);
+	wiring->consumer = observe_thread(shared);
+	wiring->amqp = amqp_create(&config, why);
+	return wiring->amqp != NULL;
 }
 
 bool wiring_init(struct wiring *wiring, const struct wiring_shared *shared,

@@ -41,6 +41,17 @@ struct wiring {
 bool wiring_init(struct wiring *wiring, const struct wiring_shared *shared,
 		 struct fault *why);
 
+/* RabbitMQ, which the process has once, for all workers: its threads and what they record
+ * with. */
+struct wiring_amqp {
+	struct observer publisher, consumer;
+	struct amqp *amqp; /* NULL: no amqp_url is set */
+};
+
+/* Borrows shared's logs and metrics; zeroed before. amqp_destroy is the caller's. */
+bool wiring_amqp_open(struct wiring_amqp *wiring, const struct wiring_shared *shared,
+		      struct fault *why);
+
 /* For commands, which have one VM for all: makes it, with the native modules, when api is
  * complete. A service's VMs belong to its generations (generation.h). */
 bool wiring_open(struct wiring *wiring, struct fault *why);

@@ -2,6 +2,7 @@
 #include "script/source_watch.h"
 
 #include "base/check.h"
+#include "base/digest.h"
 #include "loop/loop.h"
 
 #include <dirent.h>
@@ -33,15 +34,6 @@ struct source_watch {
 
 /* --- looking ---------------------------------------------------------------------- */
 
-static uint64_t mix(uint64_t stamp, const void *bytes, size_t size)
-{
-	const uint8_t *at = bytes;
-
-	for (size_t i = 0; i < size; i++)
-		stamp = (stamp ^ at[i]) * 0x100000001b3u;
-	return stamp;
-}
-
 static uint64_t look_at_folder(struct source_watch *watch, const char *folder, int depth);
 
 /* Sums, for folders list their entries in any order. */
@@ -51,7 +43,7 @@ static uint64_t look_at(struct source_watch *watch, const char *folder, const ch
 	char path[PATH_SIZE];
 	struct stat about;
 	size_t size = strlen(name);
-	uint64_t stamp = 0xcbf29ce484222325u;
+	uint64_t stamp = DIGEST_START;
 
 	if (name[0] == '.' ||
 	    snprintf(path, sizeof(path), "%s/%s", folder, name) >= (int)sizeof(path))
@@ -62,10 +54,10 @@ static uint64_t look_at(struct source_watch *watch, const char *folder, const ch
 		return depth == 1 ? 0 : look_at_folder(watch, path, depth - 1);
 	if (size <= 4 || strcmp(name + size - 4, ".lua") != 0)
 		return 0;
-	stamp = mix(stamp, path, strlen(path));
-	stamp = mix(stamp, &about.st_ino, sizeof(about.st_ino));
-	stamp = mix(stamp, &about.st_size, sizeof(about.st_size));
-	return mix(stamp, &about.st_mtim, sizeof(about.st_mtim));
+	stamp = digest_add(stamp, path, strlen(path));
+	stamp = digest_add(stamp, &about.st_ino, sizeof(about.st_ino));
+	stamp = digest_add(stamp, &about.st_size, sizeof(about.st_size));
+	return digest_add(stamp, &about.st_mtim, sizeof(about.st_mtim));
 }
 
 /* Watches it as well: new folders are found by looking. */

@@ -3,6 +3,7 @@
 
 #include "base/buf.h"
 #include "base/check.h"
+#include "base/digest.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -210,24 +211,16 @@ struct slice sources_of_chunk(const struct sources *sources, struct slice chunk)
 	return (struct slice){ 0 };
 }
 
-/* FNV-1a, 64 bits. */
-static uint64_t mix(uint64_t digest, const char *at, size_t size)
-{
-	for (size_t i = 0; i < size; i++)
-		digest = (digest ^ (uint8_t)at[i]) * 0x100000001b3u;
-	return digest;
-}
-
 uint64_t sources_digest(const struct sources *sources)
 {
-	uint64_t digest = 0xcbf29ce484222325u;
+	uint64_t digest = DIGEST_START;
 
 	for (size_t i = 0; i < sources->count; i++) {
 		const struct source *source = sources->all[i];
 
-		digest = mix(digest, source->path, strlen(source->path) + 1);
-		digest = mix(digest, source->text.at, source->text.size);
-		digest = mix(digest, "", 1);
+		digest = digest_add(digest, source->path, strlen(source->path) + 1);
+		digest = digest_add(digest, source->text.at, source->text.size);
+		digest = digest_add(digest, "", 1);
 	}
 	return digest;
 }
