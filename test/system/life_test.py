@@ -63,7 +63,7 @@ def test_nothing_accepted_is_lost_when_services_are_killed(lab):
 def test_sigterm_is_orderly(serve, collector):  # noqa: F811
     host = serve(script('s:get("/slow", function() require("task").sleep(1) return 200, "done" end)'),
                  OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, OTEL_BSP_SCHEDULE_DELAY="60000")
-    trace = "e5" * 16
+    trace = uuid.uuid4().hex
     with socket.create_connection(("127.0.0.1", host.port)) as slow, \
             socket.create_connection(("127.0.0.1", host.port)) as asks:
         slow.sendall(f"GET /slow HTTP/1.1\r\nHost: x\r\ntraceparent: 00-{trace}-{'f6' * 8}-01\r\n\r\n".encode())
