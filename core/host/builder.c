@@ -270,6 +270,7 @@ static void attempt(struct builder *builder, struct sources *sources, bool again
 
 static void fail_to_read(struct builder *builder, const struct fault *why)
 {
+	builder->again = false;
 	load_report_failure(builder->report, why, (struct slice){ 0 }, NULL);
 	settle_failure(builder);
 }

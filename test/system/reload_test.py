@@ -128,7 +128,9 @@ def test_fifty_edits_under_load_lose_nothing_and_leak_nothing(serve, tmp_path): 
     wait_until(lambda: settled(host), 10, "old generations to end")
     wait_until(lambda: counts(host) == before, 10, lambda: f"{counts(host)}, before it was {before}")
     # The collector lets garbage grow to as much as lives; one machine left behind each edit would be forty.
-    assert memory(host) < memory_before * 2.5
+    # Between two collections it grows to twice what is alive: requests drive the collector.
+    wait_until(lambda: [host.get("/v") for _ in range(300)] and memory(host) < memory_before * 1.3, 20,
+               lambda: f"{memory(host)} bytes of Lua memory, before it was {memory_before}")
     assert abs(value(host, "eventloop_timers") - timers_before) <= 2
     assert resident_kb(host) < resident_before * 1.3 + 4096
     assert value(host, "service_generation") == 41
