@@ -84,6 +84,9 @@ static void on_done(void *context, lua_State *L, const struct fault *why)
 		span_fail(job->span, outcome, slice_text(why->detail));
 	} else {
 		job->failing = false;
+		series_set(meter_own(loop_observer(loop)->meter, METRIC_job_last_success,
+				     1, job->what->name),
+			   (double)clock_wall().ns / 1e9);
 	}
 	span_end(job->span);
 	job->span = NULL;

@@ -7,7 +7,10 @@
  * A job never overlaps itself: woken while it runs, it runs once more afterwards. Each
  * run is a task with a trace of its own (INTERNAL span `job <name>`). A job that fails is
  * logged when its outcome changes and once a minute while it lasts, and tried again at
- * its next time, not when it is woken.
+ * its next time, not when it is woken. Runs are counted and timed by outcome
+ * (job_duration_seconds), and each success leaves its time
+ * (job_last_success_timestamp_seconds), so that an alert can tell a job that never ends
+ * well from one that has nothing to do.
  *
  * Nor does it overlap the job of that name in an earlier generation, which has a runner
  * of its own, stopped, with its last runs still under way: the hooks tell one runner of

@@ -22,7 +22,8 @@ struct object {
 /* Metatables, by type of family; also the names that error messages show. */
 static const char *const type_names[] = { [METRIC_counter] = "counter",
 					  [METRIC_gauge] = "gauge",
-					  [METRIC_histogram] = "histogram" };
+					  [METRIC_histogram] = "histogram",
+					  [METRIC_summary] = "summary" };
 
 /* --- recording -------------------------------------------------------------------- */
 
@@ -71,6 +72,8 @@ static double check_amount(lua_State *L, enum metric_type type)
 		luaL_error(L, "%s: not a number", object->name);
 	if (type == METRIC_counter && amount < 0)
 		luaL_error(L, "%s: a counter does not go down", object->name);
+	if (type == METRIC_summary && amount < 0)
+		luaL_error(L, "%s: a summary observes nothing negative", object->name);
 	return amount;
 }
 
@@ -138,6 +141,22 @@ static int l_histogram_zero(lua_State *L)
 	return 0;
 }
 
+/* summary:observe(value, label values...) -> */
+static int l_summary_observe(lua_State *L)
+{
+	double value = check_amount(L, METRIC_summary);
+
+	series_observe(check_series(L, METRIC_summary, 3), value);
+	return 0;
+}
+
+/* summary:zero(label values...) -> */
+static int l_summary_zero(lua_State *L)
+{
+	check_series(L, METRIC_summary, 2);
+	return 0;
+}
+
 /* --- declaring -------------------------------------------------------------------- */
 
 static void read_labels(lua_State *L, int index, struct metric_def *def)
@@ -157,17 +176,19 @@ static void read_labels(lua_State *L, int index, struct metric_def *def)
 	}
 }
 
-static void read_bounds(lua_State *L, int index, struct metric_def *def)
+/* what: "bounds" or "quantiles" */
+static void read_bounds(lua_State *L, int index, struct metric_def *def, const char *what)
 {
 	if (lua_isnoneornil(L, index))
 		return;
 	luaL_checktype(L, index, LUA_TTABLE);
 	def->bound_count = lua_objlen(L, index);
-	luaL_argcheck(L, def->bound_count <= METRIC_BOUNDS_MAX, index, "too many bounds");
+	if (def->bound_count > METRIC_BOUNDS_MAX)
+		luaL_error(L, "%s: too many %s", def->name.at, what);
 	for (size_t i = 0; i < def->bound_count; i++) {
 		lua_rawgeti(L, index, (int)i + 1);
-		luaL_argcheck(L, lua_type(L, -1) == LUA_TNUMBER, index,
-			      "bounds are numbers");
+		if (lua_type(L, -1) != LUA_TNUMBER)
+			luaL_error(L, "%s: %s are numbers", def->name.at, what);
 		def->bounds[i] = lua_tonumber(L, -1);
 		lua_pop(L, 1);
 	}
@@ -206,7 +227,9 @@ static int declare(lua_State *L, enum metric_type type)
 	def.otlp_unit = unit_of(def.name);
 	read_labels(L, 3, &def);
 	if (type == METRIC_histogram)
-		read_bounds(L, 4, &def);
+		read_bounds(L, 4, &def, "bounds");
+	if (type == METRIC_summary)
+		read_bounds(L, 4, &def, "quantiles");
 	object = lua_newuserdata(L, sizeof(*object) + def.name.size + 1);
 	object->label_count = def.label_count;
 	memcpy(object->name, def.name.at, def.name.size + 1);
@@ -238,6 +261,12 @@ static int l_metrics_histogram(lua_State *L)
 	return declare(L, METRIC_histogram);
 }
 
+/* metrics.summary(name, help, [labels], [quantiles]) -> summary */
+static int l_metrics_summary(lua_State *L)
+{
+	return declare(L, METRIC_summary);
+}
+
 static void make_type(lua_State *L, const struct api *api, enum metric_type type,
 		      const luaL_Reg *methods)
 {
@@ -262,13 +291,18 @@ void api_open_metrics(lua_State *L, const struct api *api)
 	static const luaL_Reg histogram[] = { { "observe", l_histogram_observe },
 					      { "zero", l_histogram_zero },
 					      { NULL, NULL } };
+	static const luaL_Reg summary[] = { { "observe", l_summary_observe },
+					    { "zero", l_summary_zero },
+					    { NULL, NULL } };
 	static const luaL_Reg calls[] = { { "counter", l_metrics_counter },
 					  { "gauge", l_metrics_gauge },
 					  { "histogram", l_metrics_histogram },
+					  { "summary", l_metrics_summary },
 					  { NULL, NULL } };
 
 	make_type(L, api, METRIC_counter, counter);
 	make_type(L, api, METRIC_gauge, gauge);
 	make_type(L, api, METRIC_histogram, histogram);
+	make_type(L, api, METRIC_summary, summary);
 	api_module(L, api, calls, NULL);
 }

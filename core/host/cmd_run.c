@@ -111,13 +111,16 @@ static void on_interrupt(void *context)
 
 static void make_shared(struct run *run)
 {
+	enum log_dialect dialect = LOG_DIALECT_default;
 	enum log_severity least = LOG_info;
 
 	log_severity_of(slice_text(run->conf->log_level), &least);
+	log_dialect_of(slice_text(run->conf->log_dialect), &dialect);
 	run->metrics = metrics_create();
 	run->otel.environment = slice_text(run->conf->mode);
 	run->export = export_create(&run->otel, run->metrics, least);
 	export_lines_to(run->export, STDERR_FILENO);
+	export_lines_as(run->export, dialect);
 	run->logs = export_logs(run->export);
 	run->helper = helper_create(HELPER_THREADS, HELPER_QUEUE_MAX);
 }

@@ -438,6 +438,7 @@ static void show(struct conf *conf)
 	settings_set_text(conf->shown, SLICE("service"), slice_text(conf->service));
 	settings_set_text(conf->shown, SLICE("lab"), slice_text(conf->lab));
 	settings_set_text(conf->shown, SLICE("mode"), slice_text(conf->mode));
+	settings_set_text(conf->shown, SLICE("dialect"), slice_text(conf->dialect));
 	if (*conf->jwt_secret)
 		settings_set_text(conf->shown, SLICE("jwt_secret"),
 				  slice_text(conf->jwt_secret));
@@ -455,12 +456,15 @@ static bool one_of(const char *name, const char *value, const char *const *allow
 static bool check_words(const struct conf *conf, struct fault *why)
 {
 	static const char *const dialects[] = { "default", "micrometer", NULL };
+	static const char *const log_dialects[] = { "default", "trio", "python", "zap",
+						    "clef",    "pino", NULL };
 	static const char *const modes[] = { "development", "production", NULL };
 	static const char *const levels[] = { "debug", "info", "warn", "error", NULL };
 	static const char *const reloads[] = { "watch", "signal", NULL };
 
 	return one_of("dialect", conf->dialect, dialects, why) &&
 	       one_of("mode", conf->mode, modes, why) &&
+	       one_of("log_dialect", conf->log_dialect, log_dialects, why) &&
 	       one_of("log_level", conf->log_level, levels, why) &&
 	       one_of("reload", conf->reload, reloads, why);
 }

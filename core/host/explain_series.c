@@ -21,9 +21,10 @@ static const struct view {
 
 static const char *type_name(enum metric_type type)
 {
-	return type == METRIC_counter ? "counter"
-	       : type == METRIC_gauge ? "gauge"
-				      : "histogram";
+	return type == METRIC_counter	? "counter"
+	       : type == METRIC_gauge	? "gauge"
+	       : type == METRIC_summary ? "summary"
+					: "histogram";
 }
 
 static void list_series(const struct explain *explain, explain_name_fn *tell,

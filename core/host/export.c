@@ -41,6 +41,7 @@ struct export
 	const struct otel_config *config;
 	struct metrics *metrics;
 	struct log_hub *logs;
+	enum log_dialect dialect;
 	struct tracer **tracers;
 	size_t tracer_count;
 	export_measure_fn *measure;
@@ -83,8 +84,8 @@ static void take_record(void *context, const struct log_record *record)
 	struct export *export = context;
 
 	if (!export->lines.lost)
-		log_format_json(&export->lines.pending, record,
-				export->config->service_name);
+		log_format(&export->lines.pending, export->dialect, record,
+			   export->config->service_name);
 	if (export->log_records == NULL)
 		return;
 	if (export_sender_room(export->log_records) == 0) {
@@ -423,6 +424,11 @@ void export_on_measure(struct export *export, export_measure_fn *measure, void *
 void export_lines_to(struct export *export, int fd)
 {
 	export->lines.fd = fd;
+}
+
+void export_lines_as(struct export *export, enum log_dialect dialect)
+{
+	export->dialect = dialect;
 }
 
 void export_patience(struct export *export, int give_up_ms, int backoff_ms)

@@ -40,6 +40,9 @@ void export_on_measure(struct export *export, export_measure_fn *measure, void *
 /* Where lines go, instead of standard output. Before export_start. */
 void export_lines_to(struct export *export, int fd);
 
+/* The dialect of the lines, instead of the default one. Before export_start. */
+void export_lines_as(struct export *export, enum log_dialect dialect);
+
 /* Patience with the collector instead of 60000 and 1000. Before export_start. */
 void export_patience(struct export *export, int give_up_ms, int backoff_ms);
 

@@ -12,12 +12,14 @@
  * to copy series pointers. Its own thread reads them without the lock.
  *   - the cells of a struct series: the meter's own thread, with relaxed stores; a scrape
  * reads them with relaxed loads. A scrape may so see a sum without its newest bucket.
+ * The sketch of a summary has its own rules (sketch.h).
  */
 #ifndef WATCH_CELLS_H
 #define WATCH_CELLS_H
 
 #include "base/arena.h"
 #include "watch/metrics.h"
+#include "watch/sketch.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -75,8 +77,9 @@ struct series {
 	uint64_t hash;
 	struct slice *values;
 	_Atomic uint64_t set_order; /* gauge: 0 when it was never set */
-	_Atomic double value; /* histogram: the sum */
-	_Atomic uint64_t buckets[];
+	_Atomic double value; /* histogram, summary: the sum */
+	struct sketch *sketch; /* of a summary */
+	_Atomic uint64_t buckets[]; /* summary: one, the count */
 };
 
 /* Like meter_create, but no scrape reads it. */

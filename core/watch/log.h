@@ -6,11 +6,26 @@
  * rings, in the order of each, and formats: one JSON object a line (here) or OTLP
  * (otlp.h).
  *
- *   worker --log_write--> ring --log_hub_drain--> log_format_json --> standard output
+ *   worker --log_write--> ring --log_hub_drain--> log_format --> standard output
  *
- * Field names on the line: timestamp, level, service, message, trace_id, span_id,
- * trace_flags, generation, then the record's attributes. Secrets never get here: callers
- * pass names from their own code only.
+ * A line is written in the words of a dialect, so that services of one lab can look like
+ * those of several languages. It changes nothing in the record, nor in OTLP:
+ *
+ *   default  timestamp, level, service, message, trace_id, span_id, trace_flags
+ *   trio     level, trace_id, msg
+ *   python   level, msg, timestamp, service, trace_id, span_id: as python-json-logger
+ *            with a formatter that lowers the names of levels
+ *   zap      the same members; timestamp in seconds since the epoch, as zap's production
+ *            encoder has it
+ *   clef     @t, @mt, @l, @tr, @sp, service: as Serilog's compact formatter. The message
+ *            is the template, the attributes are its properties. @l is there for
+ *            Information, too: CLEF may leave it out, and then nobody can search for it
+ *   pino     level (30 is info), time in milliseconds, service, msg, trace_id, span_id
+ *
+ * then generation, when it is known, and the record's attributes. The ids are absent
+ * without a trace. No key stands twice: an attribute whose name is taken, by a member of
+ * the dialect or another attribute, gets a "_" behind it; in clef a leading @ is doubled.
+ * Secrets never get here: callers pass names from their own code only.
  */
 #ifndef WATCH_LOG_H
 #define WATCH_LOG_H
@@ -91,7 +106,23 @@ uint64_t log_hub_dropped(const struct log_hub *hub);
 const char *log_severity_name(enum log_severity severity); /* "INFO" */
 bool log_severity_of(struct slice name, enum log_severity *severity);
 
+enum log_dialect {
+	LOG_DIALECT_default,
+	LOG_DIALECT_trio,
+	LOG_DIALECT_python,
+	LOG_DIALECT_zap,
+	LOG_DIALECT_clef,
+	LOG_DIALECT_pino,
+	LOG_DIALECTS
+};
+
+bool log_dialect_of(struct slice name, enum log_dialect *dialect);
+
 /* Appends one line with its LF. service is the value of "service". */
+void log_format(struct buf *out, enum log_dialect dialect,
+		const struct log_record *record, struct slice service);
+
+/* In the default dialect. */
 void log_format_json(struct buf *out, const struct log_record *record,
 		     struct slice service);
 

@@ -2,9 +2,10 @@
 /* meter.c -- one thread's series and their cells.
  *
  * A hot path: a counter step is 2 to 3 ns, finding a series with three labels and
- * observing some 30 ns (test/bench/watch_bench.c); no malloc, no lock, no system call
- * once the series exists. A cell has one writer, so its step is a load, an addition and a
- * store, none of them locked.
+ * observing some 30 ns, a summary's observation as many, most of them the clock's
+ * (test/bench/watch_bench.c); no malloc, no lock, no system call once the series exists
+ * (a summary's: and has seen the octave, see sketch.h). A cell has one writer, so its
+ * step is a load, an addition and a store, none of them locked.
  */
 #include "watch/cells.h"
 
@@ -140,7 +141,8 @@ static inline void bucket_add(_Atomic uint64_t *bucket, uint64_t count)
 
 void series_add(struct series *series, double amount)
 {
-	check(series->metric->def.type != METRIC_histogram);
+	check(series->metric->def.type == METRIC_counter ||
+	      series->metric->def.type == METRIC_gauge);
 	if (isnan(amount) || (amount < 0 && series->metric->def.type == METRIC_counter))
 		return;
 	cell_add(&series->value, amount);
@@ -156,11 +158,24 @@ void series_set(struct series *series, double value)
 	atomic_store_explicit(&series->set_order, order + 1, memory_order_relaxed);
 }
 
+static void observe_summary(struct series *series, double value)
+{
+	if (!(value >= 0))
+		return;
+	sketch_add(series->sketch, value, clock_mono());
+	bucket_add(&series->buckets[0], 1);
+	cell_add(&series->value, value);
+}
+
 void series_observe(struct series *series, double value)
 {
 	const struct metric_def *def = &series->metric->def;
 	size_t bucket = 0;
 
+	if (def->type == METRIC_summary) {
+		observe_summary(series, value);
+		return;
+	}
 	check(def->type == METRIC_histogram);
 	if (isnan(value))
 		return;
@@ -174,6 +189,8 @@ void series_observe(struct series *series, double value)
 
 static size_t bucket_count(const struct metric_def *def)
 {
+	if (def->type == METRIC_summary)
+		return 1;
 	return def->type == METRIC_histogram ? def->bound_count + 1 : 0;
 }
 
@@ -194,6 +211,8 @@ static struct series *series_create(struct metric *metric, uint64_t hash,
 	memset(series, 0, size);
 	series->metric = metric;
 	series->hash = hash;
+	if (metric->def.type == METRIC_summary)
+		series->sketch = mem_zeroed(1, sizeof(*series->sketch));
 	series->values = (struct slice *)(void *)((char *)series + cells);
 	text = (char *)(series->values + labels);
 	for (size_t i = 0; i < labels; i++) {
@@ -203,6 +222,15 @@ static struct series *series_create(struct metric *metric, uint64_t hash,
 		text += values[i].size;
 	}
 	return series;
+}
+
+static void series_destroy(struct series *series)
+{
+	if (series && series->sketch)
+		sketch_finish(series->sketch);
+	if (series)
+		free(series->sketch);
+	free(series);
 }
 
 static void slot_put(struct family *family, struct series *series)
@@ -247,6 +275,11 @@ static struct family *family_make(struct meter *meter, const struct metric *metr
 	return family;
 }
 
+static size_t series_max(const struct metric_def *def)
+{
+	return def->type == METRIC_summary ? METRIC_SUMMARIES_MAX : METRIC_SERIES_MAX;
+}
+
 static struct series *overflow_of(struct family *family, struct metric *metric)
 {
 	struct slice values[METRIC_LABELS_MAX];
@@ -277,7 +310,7 @@ static struct series *meter_series_slow(struct meter *meter, struct metric *metr
 	pthread_mutex_lock(&meter->lock);
 	family = family_make(meter, metric);
 	series = find(family, hash, good, count);
-	if (series == NULL && family->count == METRIC_SERIES_MAX)
+	if (series == NULL && family->count == series_max(&metric->def))
 		series = overflow_of(family, metric);
 	if (series == NULL) {
 		series = series_create(metric, hash, good);
@@ -320,6 +353,8 @@ static void series_fold(struct series *into, const struct series *from)
 	for (size_t i = 0; i < bucket_count(&from->metric->def); i++)
 		bucket_add(&into->buckets[i],
 			   atomic_load_explicit(&from->buckets[i], memory_order_relaxed));
+	if (from->sketch)
+		sketch_fold(into->sketch, from->sketch);
 }
 
 static void fold_one(struct meter *into, const struct series *from)
@@ -351,8 +386,8 @@ void meter_destroy(struct meter *meter)
 		if (family == NULL)
 			continue;
 		for (size_t slot = 0; slot <= family->mask; slot++)
-			free(family->slots[slot]);
-		free(family->overflow);
+			series_destroy(family->slots[slot]);
+		series_destroy(family->overflow);
 		free(family->slots);
 		free(family);
 	}

@@ -13,6 +13,7 @@
 static const double bounds_none[] = { 0 };
 static const double bounds_http[] = { 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25,
 				      0.5,   0.75, 1,	  2.5,	5,     7.5, 10 };
+static const double quantiles[] = { 0.5, 0.9, 0.99 };
 static const double bounds_db[] = { 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10 };
 static const double bounds_loop[] = { 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025,
 				      0.05,   0.1,   0.25,   0.5,   1 };
@@ -88,7 +89,9 @@ static bool labels_valid(const struct metric_def *def, struct fault *why)
 		struct slice label = def->labels[i];
 
 		if (!is_name(label, false) || slice_starts_with(label, SLICE("__")) ||
-		    (def->type == METRIC_histogram && slice_equal(label, SLICE("le"))))
+		    (def->type == METRIC_histogram && slice_equal(label, SLICE("le"))) ||
+		    (def->type == METRIC_summary &&
+		     slice_equal(label, SLICE("quantile"))))
 			return fault_set(why, FAULT_bad_input,
 					 "%.*s: bad label name '%.*s'",
 					 SLICE_PRINT(def->name), SLICE_PRINT(label));
@@ -104,15 +107,22 @@ static bool labels_valid(const struct metric_def *def, struct fault *why)
 
 static bool bounds_valid(const struct metric_def *def, struct fault *why)
 {
+	bool summary = def->type == METRIC_summary;
+
 	if (def->bound_count > METRIC_BOUNDS_MAX)
-		return fault_set(why, FAULT_bad_input, "%.*s: more than %d bounds",
-				 SLICE_PRINT(def->name), METRIC_BOUNDS_MAX);
-	for (size_t i = 0; i < def->bound_count; i++)
-		if (!isfinite(def->bounds[i]) ||
-		    (i > 0 && !(def->bounds[i] > def->bounds[i - 1])))
-			return fault_set(why, FAULT_bad_input,
-					 "%.*s: bounds must be finite and ascending",
-					 SLICE_PRINT(def->name));
+		return fault_set(why, FAULT_bad_input, "%.*s: more than %d %s",
+				 SLICE_PRINT(def->name), METRIC_BOUNDS_MAX,
+				 summary ? "quantiles" : "bounds");
+	for (size_t i = 0; i < def->bound_count; i++) {
+		double bound = def->bounds[i];
+
+		if (!isfinite(bound) || (i > 0 && !(bound > def->bounds[i - 1])) ||
+		    (summary && (bound < 0 || bound > 1)))
+			return fault_set(why, FAULT_bad_input, "%.*s: %s and ascending",
+					 SLICE_PRINT(def->name),
+					 summary ? "quantiles must be from 0 to 1"
+						 : "bounds must be finite");
+	}
 	return true;
 }
 
@@ -149,16 +159,18 @@ static bool def_equal(const struct metric_def *a, const struct metric_def *b)
 	       slices_equal(a->otlp_labels, b->otlp_labels, a->label_count);
 }
 
-/* Whether a histogram writes samples of this name. */
+/* Whether a histogram or summary writes samples of this name. */
 static bool writes(const struct metric_def *def, struct slice name)
 {
+	bool histogram = def->type == METRIC_histogram;
 	struct slice rest;
 
-	if (def->type != METRIC_histogram || !slice_starts_with(name, def->name))
+	if ((!histogram && def->type != METRIC_summary) ||
+	    !slice_starts_with(name, def->name))
 		return false;
 	rest = slice_of(name.at + def->name.size, name.size - def->name.size);
-	return slice_equal(rest, SLICE("_bucket")) || slice_equal(rest, SLICE("_sum")) ||
-	       slice_equal(rest, SLICE("_count"));
+	return (histogram && slice_equal(rest, SLICE("_bucket"))) ||
+	       slice_equal(rest, SLICE("_sum")) || slice_equal(rest, SLICE("_count"));
 }
 
 static bool collides(const struct metric_def *a, const struct metric_def *b)
@@ -182,11 +194,17 @@ static struct slice keep_text(struct arena *texts, struct slice text)
 
 static void fill_defaults(struct metric_def *def)
 {
-	if (def->type != METRIC_histogram) {
+	if (def->type != METRIC_histogram && def->type != METRIC_summary) {
 		def->bound_count = 0;
 	} else if (def->bound_count == 0) {
+		const double *bounds = bounds_http;
+
 		def->bound_count = COUNT(bounds_http);
-		memcpy(def->bounds, bounds_http, sizeof(bounds_http));
+		if (def->type == METRIC_summary) {
+			bounds = quantiles;
+			def->bound_count = COUNT(quantiles);
+		}
+		memcpy(def->bounds, bounds, def->bound_count * sizeof(*bounds));
 	}
 	if (def->otlp_name.size == 0)
 		def->otlp_name = base_name(def);

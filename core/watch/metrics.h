@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* metrics.h -- counters, gauges and histograms that threads record without meeting.
+/* metrics.h -- counters, gauges, histograms and summaries that threads record without
+ * meeting.
  *
  * struct metrics is the registry of a process: families, each with a name, a help text
  * and label names. Each thread has a struct meter with cells of its own; a scrape sums
@@ -8,13 +9,18 @@
  * the meter's lock, which only a scrape shares. Keep the struct series * where a path is
  * hot.
  *
+ * A histogram counts observations by bounds, since the start; a summary tells their
+ * quantiles within the last minute (sketch.h), here and now: those of two processes
+ * cannot be merged, histograms can.
+ *
  * A gauge is either added to (its threads' cells are summed) or set (the newest value set
  * by any thread is the value); one family does not mix the two.
  *
  * Invariants
  *   - a series pointer stays valid as long as its meter.
- *   - a family holds at most METRIC_SERIES_MAX label sets per meter; the rest go into one
- *     series whose label values are all "_overflow", and are counted there.
+ *   - a family holds at most METRIC_SERIES_MAX label sets per meter, a summary
+ *     METRIC_SUMMARIES_MAX; the rest go into one series whose label values are all
+ *     "_overflow", and are counted there.
  *   - label values are valid UTF-8 of at most METRIC_VALUE_MAX bytes: others are
  *     mended and cut.
  *
@@ -43,9 +49,10 @@
 #define METRIC_LABELS_MAX 8
 #define METRIC_BOUNDS_MAX 32
 #define METRIC_SERIES_MAX 2000
+#define METRIC_SUMMARIES_MAX 200 /* some 6 KB each, 55 KB at most */
 #define METRIC_VALUE_MAX 256
 
-enum metric_type { METRIC_counter = 1, METRIC_gauge, METRIC_histogram };
+enum metric_type { METRIC_counter = 1, METRIC_gauge, METRIC_histogram, METRIC_summary };
 
 struct metric_def { /* copied when declared */
 	enum metric_type type;
@@ -54,7 +61,8 @@ struct metric_def { /* copied when declared */
 	struct slice labels[METRIC_LABELS_MAX];
 	size_t label_count;
 	/* Histogram: upper bounds, ascending, without +Inf. None: the HTTP duration
-	 * bounds of OpenTelemetry. */
+	 * bounds of OpenTelemetry. Summary: the quantiles, ascending, from 0 to 1. None:
+	 * 0.5, 0.9 and 0.99. */
 	double bounds[METRIC_BOUNDS_MAX];
 	size_t bound_count;
 	/* OTLP: an empty otlp_name means the Prometheus name with `_total` off; "-" keeps
@@ -129,8 +137,8 @@ struct series *meter_series(struct meter *meter, struct metric *metric,
  * SLICE("b")). */
 struct series *meter_own(struct meter *meter, enum metric_id id, size_t count, ...);
 
-/* The meter's own thread only. Ignored: a negative step of a counter, and NaN except in
- * series_set. */
+/* The meter's own thread only. Ignored: a negative step of a counter, a negative
+ * observation of a summary, and NaN except in series_set. */
 void series_add(struct series *series, double amount);
 void series_set(struct series *series, double value);
 void series_observe(struct series *series, double value);
@@ -140,9 +148,10 @@ void series_observe(struct series *series, double value);
 struct metric_point {
 	const struct slice *values; /* label values, as many as the family has labels */
 	double value; /* counter, gauge */
-	uint64_t count; /* histogram */
+	uint64_t count; /* histogram, summary */
 	double sum;
-	const uint64_t *buckets; /* bound_count + 1, not cumulative */
+	const uint64_t *buckets; /* histogram: bound_count + 1, not cumulative */
+	const double *quantiles; /* summary: bound_count; NaN: nothing was observed */
 };
 
 /* Calls family once per family by name order, then point for each of its series in label
@@ -156,7 +165,8 @@ struct metrics_reader {
 void metrics_read(struct metrics *metrics, const struct metrics_reader *reader);
 
 /* One series of a shown family, summed as for a scrape: the value of a counter or gauge,
- * the count of a histogram. False: there is none, or count is not its label_count. */
+ * the count of a histogram or summary. False: there is none, or count is not its
+ * label_count. */
 bool metrics_value(struct metrics *metrics, struct slice name, const struct slice *values,
 		   size_t count, double *value);
 

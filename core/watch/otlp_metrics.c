@@ -2,7 +2,8 @@
 /* otlp_metrics.c -- the registry as OTLP Metric messages, cumulative since the process
  * began.
  *
- * Counters are monotonic sums, gauges gauges, histograms have explicit bounds. The words
+ * Counters are monotonic sums, gauges gauges, histograms have explicit bounds, summaries
+ * are the Summary of OTLP, which is marked as legacy there, and valid. The words
  * of the semantic conventions come with the definitions (otlp_name, otlp_labels); an
  * empty label value means that the attribute is absent.
  */
@@ -12,6 +13,8 @@
 #include "watch/metrics.h"
 #include "watch/wire.h"
 
+#include <math.h>
+
 enum { SCOPE_METRICS_metrics = 2 };
 enum {
 	METRIC_name = 1,
@@ -19,7 +22,8 @@ enum {
 	METRIC_unit = 3,
 	METRIC_gauge_data = 5,
 	METRIC_sum_data = 7,
-	METRIC_histogram_data = 9
+	METRIC_histogram_data = 9,
+	METRIC_summary_data = 11
 };
 enum { DATA_points = 1, DATA_temporality = 2, SUM_is_monotonic = 3 };
 enum { NUMBER_start = 2, NUMBER_time = 3, NUMBER_as_double = 4, NUMBER_attributes = 7 };
@@ -32,6 +36,15 @@ enum {
 	HISTOGRAM_bounds = 7,
 	HISTOGRAM_attributes = 9
 };
+enum {
+	SUMMARY_start = 2,
+	SUMMARY_time = 3,
+	SUMMARY_count = 4,
+	SUMMARY_sum = 5,
+	SUMMARY_quantiles = 6,
+	SUMMARY_attributes = 7
+};
+enum { QUANTILE_quantile = 1, QUANTILE_value = 2 };
 #define TEMPORALITY_CUMULATIVE 2
 
 struct metrics_writer {
@@ -50,7 +63,7 @@ static void close_family(struct metrics_writer *writer)
 
 	if (def == NULL)
 		return;
-	if (def->type != METRIC_gauge)
+	if (def->type == METRIC_counter || def->type == METRIC_histogram)
 		wire_put_number(writer->out, DATA_temporality, TEMPORALITY_CUMULATIVE);
 	if (def->type == METRIC_counter)
 		wire_put_number(writer->out, SUM_is_monotonic, true);
@@ -63,7 +76,8 @@ static void on_family(void *context, const struct metric_def *def, size_t point_
 {
 	static const unsigned data[] = { [METRIC_counter] = METRIC_sum_data,
 					 [METRIC_gauge] = METRIC_gauge_data,
-					 [METRIC_histogram] = METRIC_histogram_data };
+					 [METRIC_histogram] = METRIC_histogram_data,
+					 [METRIC_summary] = METRIC_summary_data };
 	struct metrics_writer *writer = context;
 	struct buf *out = writer->out;
 
@@ -183,6 +197,31 @@ static void put_histogram_point(struct metrics_writer *writer,
 	wire_close(out, opened);
 }
 
+/* Without quantiles when nothing was observed within the window: there is no value that
+ * would stand for none. */
+static void put_summary_point(struct metrics_writer *writer, const struct metric_def *def,
+			      const struct metric_point *point)
+{
+	struct buf *out = writer->out;
+	size_t opened = wire_open(out, DATA_points);
+
+	wire_put_fixed64(out, SUMMARY_start, writer->began);
+	wire_put_fixed64(out, SUMMARY_time, writer->now);
+	wire_put_fixed64(out, SUMMARY_count, point->count);
+	wire_put_fixed64(out, SUMMARY_sum, wire_double_bits(point->sum));
+	for (size_t i = 0; i < def->bound_count && !isnan(point->quantiles[i]); i++) {
+		size_t quantile = wire_open(out, SUMMARY_quantiles);
+
+		wire_put_fixed64(out, QUANTILE_quantile,
+				 wire_double_bits(def->bounds[i]));
+		wire_put_fixed64(out, QUANTILE_value,
+				 wire_double_bits(point->quantiles[i]));
+		wire_close(out, quantile);
+	}
+	put_attributes(out, SUMMARY_attributes, def, point);
+	wire_close(out, opened);
+}
+
 static void on_point(void *context, const struct metric_def *def,
 		     const struct metric_point *point)
 {
@@ -192,6 +231,8 @@ static void on_point(void *context, const struct metric_def *def,
 		return;
 	if (def->type == METRIC_histogram)
 		put_histogram_point(writer, def, point);
+	else if (def->type == METRIC_summary)
+		put_summary_point(writer, def, point);
 	else
 		put_number_point(writer, def, point);
 }

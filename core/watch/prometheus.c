@@ -20,8 +20,8 @@ struct writer {
 	enum prometheus_dialect dialect;
 	const struct metric_def *served; /* the instrument with views */
 
-	/* `le` of the family being written */
-	char le[METRIC_BOUNDS_MAX][NUMBER_SIZE];
+	/* Values of `le` or `quantile` of the family being written */
+	char bounds[METRIC_BOUNDS_MAX][NUMBER_SIZE];
 
 	/* The default dialect: request durations, merged over status. */
 	struct buf durations;
@@ -81,8 +81,8 @@ static void put_value(struct buf *out, double value)
 		out->size += number_double(value, buf_reserve(out, NUMBER_SIZE));
 }
 
-/* A bound as Go writes it, ".0" behind a whole number: what Prometheus compares `le`
- * with. */
+/* A bound as Go writes it, ".0" behind a whole number: what Prometheus compares `le` and
+ * `quantile` with. */
 static void format_bound(double bound, char text[NUMBER_SIZE])
 {
 	int digits = 1, exponent;
@@ -122,7 +122,8 @@ static void put_head(struct writer *writer, struct buf *out, const struct metric
 {
 	static const char *const types[] = { [METRIC_counter] = "counter",
 					     [METRIC_gauge] = "gauge",
-					     [METRIC_histogram] = "histogram" };
+					     [METRIC_histogram] = "histogram",
+					     [METRIC_summary] = "summary" };
 	struct slice name = family_name(writer, def);
 	bool openmetrics = writer->format == PROMETHEUS_openmetrics;
 
@@ -137,9 +138,10 @@ static void put_head(struct writer *writer, struct buf *out, const struct metric
 		buf_printf(out, "# TYPE %.*s %s\n", SLICE_PRINT(name), types[def->type]);
 }
 
-/* The start of a line: name, suffix, labels, one space. */
+/* The start of a line: name, suffix, labels, one space. bound: the value of `le` or
+ * `quantile`, or NULL. */
 static void put_series(struct buf *out, const struct metric_def *def,
-		       const struct slice *values, struct slice suffix, const char *le)
+		       const struct slice *values, struct slice suffix, const char *bound)
 {
 	char before = '{';
 
@@ -153,8 +155,9 @@ static void put_series(struct buf *out, const struct metric_def *def,
 		buf_append_byte(out, '"');
 		before = ',';
 	}
-	if (le) {
-		buf_printf(out, "%cle=\"%s\"", before, le);
+	if (bound) {
+		buf_printf(out, "%c%s=\"%s\"", before,
+			   def->type == METRIC_summary ? "quantile" : "le", bound);
 		before = ',';
 	}
 	buf_append(out, before == ',' ? SLICE("} ") : SLICE(" "));
@@ -175,7 +178,7 @@ static void put_histogram(struct writer *writer, struct buf *out,
 	for (size_t i = 0; i <= bounds->bound_count; i++) {
 		below += point->buckets[i];
 		put_series(out, def, point->values, SLICE("_bucket"),
-			   i < bounds->bound_count ? writer->le[i] : "+Inf");
+			   i < bounds->bound_count ? writer->bounds[i] : "+Inf");
 		put_count(out, below);
 	}
 	/* A sum of negative observations is no counter: OpenMetrics forbids it. */
@@ -184,6 +187,23 @@ static void put_histogram(struct writer *writer, struct buf *out,
 		put_value(out, point->sum);
 		buf_append_byte(out, '\n');
 	}
+	put_series(out, def, point->values, SLICE("_count"), NULL);
+	put_count(out, point->count);
+}
+
+static void put_summary(struct writer *writer, const struct metric_def *def,
+			const struct metric_point *point)
+{
+	struct buf *out = writer->out;
+
+	for (size_t i = 0; i < def->bound_count; i++) {
+		put_series(out, def, point->values, SLICE(""), writer->bounds[i]);
+		put_value(out, point->quantiles[i]);
+		buf_append_byte(out, '\n');
+	}
+	put_series(out, def, point->values, SLICE("_sum"), NULL);
+	put_value(out, point->sum);
+	buf_append_byte(out, '\n');
 	put_series(out, def, point->values, SLICE("_count"), NULL);
 	put_count(out, point->count);
 }
@@ -249,7 +269,7 @@ static void on_family(void *context, const struct metric_def *def, size_t point_
 	if (point_count == 0)
 		return;
 	for (size_t i = 0; i < def->bound_count; i++)
-		format_bound(def->bounds[i], writer->le[i]);
+		format_bound(def->bounds[i], writer->bounds[i]);
 	if (def != writer->served) {
 		put_head(writer, writer->out, def);
 	} else if (writer->dialect == PROMETHEUS_micrometer) {
@@ -269,6 +289,8 @@ static void on_point(void *context, const struct metric_def *def,
 		put_served(writer, point);
 	} else if (def->type == METRIC_histogram) {
 		put_histogram(writer, writer->out, def, def, point);
+	} else if (def->type == METRIC_summary) {
+		put_summary(writer, def, point);
 	} else {
 		put_series(writer->out, def, point->values, SLICE(""), NULL);
 		put_value(writer->out, point->value);

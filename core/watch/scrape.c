@@ -91,6 +91,26 @@ static double merged_value(struct series *const *same, size_t count)
 	return sum;
 }
 
+static void give_summary(const struct metrics_reader *reader,
+			 const struct metric_def *def, struct series *const *same,
+			 size_t count, struct mono now)
+{
+	double quantiles[METRIC_BOUNDS_MAX];
+	struct metric_point point = { .values = same[0]->values,
+				      .sum = merged_value(same, count),
+				      .quantiles = quantiles };
+	struct sketch_sum window = { 0 };
+
+	for (size_t i = 0; i < count; i++) {
+		point.count +=
+			atomic_load_explicit(&same[i]->buckets[0], memory_order_relaxed);
+		sketch_read(same[i]->sketch, now, &window);
+	}
+	for (size_t i = 0; i < def->bound_count; i++)
+		quantiles[i] = sketch_quantile(&window, def->bounds[i]);
+	reader->point(reader->context, def, &point);
+}
+
 static void give_point(const struct metrics_reader *reader, const struct metric_def *def,
 		       struct series *const *same, size_t count)
 {
@@ -125,6 +145,7 @@ static size_t same_values(struct series *const *at, size_t count)
 static void read_family(struct metrics *metrics, const struct metric *metric,
 			const struct metrics_reader *reader, struct gathered *all)
 {
+	struct mono now = clock_mono();
 	size_t points = 0, step;
 
 	all->count = 0;
@@ -138,7 +159,10 @@ static void read_family(struct metrics *metrics, const struct metric *metric,
 	reader->family(reader->context, &metric->def, points);
 	for (size_t i = 0; i < all->count; i += step) {
 		step = same_values(all->at + i, all->count - i);
-		give_point(reader, &metric->def, all->at + i, step);
+		if (metric->def.type == METRIC_summary)
+			give_summary(reader, &metric->def, all->at + i, step, now);
+		else
+			give_point(reader, &metric->def, all->at + i, step);
 	}
 }
 
@@ -187,7 +211,7 @@ static void find_point(void *context, const struct metric_def *def,
 			return;
 	wanted->found = true;
 	wanted->value =
-		def->type == METRIC_histogram ? (double)point->count : point->value;
+		point->buckets || point->quantiles ? (double)point->count : point->value;
 }
 
 bool metrics_value(struct metrics *metrics, struct slice name, const struct slice *values,

@@ -42,6 +42,18 @@ function histogram:observe(value, ...) end
 ---@param ... string label values
 function histogram:zero(...) end
 
+---@class native.summary
+local summary = {}
+
+--- Raises when it is negative.
+---@param value number
+---@param ... string label values
+function summary:observe(value, ...) end
+
+--- The series exists from now on.
+---@param ... string label values
+function summary:zero(...) end
+
 local metrics = {}
 
 ---@param name string with its base unit; ends in _total
@@ -62,5 +74,12 @@ function metrics.gauge(name, help, labels) end
 ---@param bounds? number[] ascending, at most 32; else those of HTTP durations in seconds
 ---@return native.histogram histogram
 function metrics.histogram(name, help, labels, bounds) end
+
+---@param name string with its base unit
+---@param help string a sentence
+---@param labels? string[] at most 8
+---@param quantiles? number[] ascending, from 0 to 1, at most 32; else 0.5, 0.9 and 0.99
+---@return native.summary summary
+function metrics.summary(name, help, labels, quantiles) end
 
 return metrics

@@ -14,7 +14,7 @@ Function = namedtuple("Function", "params optional results")
 
 # Who owns an object that is not named like a module.
 OBJECTS = {"tx": "db", "counter": "metrics", "gauge": "metrics", "histogram": "metrics",
-           "conn": "ws"}
+           "summary": "metrics", "conn": "ws"}
 BINDING = re.compile(r"/\*((?:[^*]|\*(?!/))*)\*/\s*static int (l_\w+)\(lua_State \*L\)\s*\{")
 SIGNATURE = re.compile(r"(\w+)([.:])(\w+)(\(.*?\)|\{.*?\})\s*->(.*)", re.S)
 

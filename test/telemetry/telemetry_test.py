@@ -32,7 +32,7 @@ INSIDE = {
 }
 
 # Attributes that are our own; all others come from the semantic conventions.
-OWN_ATTRIBUTES = {"currency", "order.id", "orrery.generation", "stock.batch.size", "template"}
+OWN_ATTRIBUTES = {"currency", "order.id", "orrery.generation", "orrery.job.run", "stock.batch.size", "template"}
 CONVENTIONS = re.compile(r"(client|code|db|error|http|messaging|network|server|url|user_agent)\.[a-z_.]+")
 
 LOG_FIELDS = {"timestamp", "level", "service", "message", "trace_id", "span_id", "trace_flags", "generation"}
@@ -61,7 +61,7 @@ def declared_series():
     host = re.findall(r'SERIES\(\w+,\s*\w+,\s*"(\w+)"', (CHECKOUT / "core/watch/metrics.def").read_text())
     views = ["http_requests", "http_request_duration_seconds", "http_server_requests_seconds"]
     scripts = [name for folder in ("lib", "scripts/oms") for file in (CHECKOUT / folder).rglob("*.lua")
-               for name in re.findall(r'metrics\.(?:counter|gauge|histogram)\(\s*"(\w+)"', file.read_text())]
+               for name in re.findall(r'metrics\.(?:counter|gauge|histogram|summary)\(\s*"(\w+)"', file.read_text())]
     return {name.removesuffix("_total") for name in host + views + scripts}
 
 

@@ -69,6 +69,24 @@ static void histograms_observe(void **state)
 	assert_contains(scrape(), "size_bytes_count 3\n");
 }
 
+static void summaries_tell_quantiles(void **state)
+{
+	assert_run(&rig,
+		   METRICS "local s = metrics.summary('wait_seconds', 'Waits.', {'x'}) "
+			   "for i = 1, 95 do s:observe(0.5, 'a') end "
+			   "for i = 1, 5 do s:observe(4, 'a') end s:zero('b') "
+			   "metrics.summary('early_waits', 'W.', nil, {0.25}):observe(2)",
+		   "");
+	assert_contains(scrape(), "# TYPE wait_seconds summary\n");
+	assert_contains(scrape(), "wait_seconds{x=\"a\",quantile=\"0.9\"} 0.5078125\n");
+	assert_contains(scrape(), "wait_seconds{x=\"a\",quantile=\"0.99\"} 4.0625\n");
+	assert_contains(scrape(), "wait_seconds_sum{x=\"a\"} 67.5\n");
+	assert_contains(scrape(), "wait_seconds_count{x=\"a\"} 100\n");
+	assert_contains(scrape(), "wait_seconds{x=\"b\",quantile=\"0.5\"} NaN\n");
+	assert_contains(scrape(), "early_waits{quantile=\"0.25\"} 2.03125\n");
+	assert_lacks(scrape(), "early_waits{quantile=\"0.5\"}");
+}
+
 static void a_series_without_labels_exists_from_the_start(void **state)
 {
 	assert_run(
@@ -115,6 +133,9 @@ static void wrong_use_is_an_error_that_names_the_metric(void **state)
 	assert_contains(
 		rig_run(&rig, METRICS "metrics.counter('down_total', 'Down.'):add(-1)"),
 		"down_total: a counter does not go down");
+	assert_contains(
+		rig_run(&rig, METRICS "metrics.summary('below', 'Below.'):observe(-1)"),
+		"below: a summary observes nothing negative");
 	assert_contains(rig_run(&rig, METRICS "metrics.gauge('nan', 'Nan.'):set(0/0)"),
 			"nan: not a number");
 	assert_contains(rig_run(&rig, METRICS "metrics.gauge('nan', 'Nan.'):set()"),
@@ -147,7 +168,17 @@ static void bad_definitions_are_refused(void **state)
 		rig_run(&rig, METRICS "metrics.histogram('h', 'H.', nil, {2, 1})"),
 		"ascending");
 	assert_contains(rig_run(&rig, METRICS "metrics.histogram('h', 'H.', nil, {'x'})"),
-			"bounds are numbers");
+			"h: bounds are numbers");
+	assert_contains(rig_run(&rig, METRICS "metrics.summary('s', 'S.', nil, {'x'})"),
+			"s: quantiles are numbers");
+	assert_contains(rig_run(&rig, METRICS "metrics.summary('s', 'S.', nil, {50})"),
+			"s: quantiles must be from 0 to 1 and ascending");
+	assert_contains(rig_run(&rig, METRICS "local many = {} for i = 1, 33 do "
+					      "many[i] = i / 100 end "
+					      "metrics.summary('s', 'S.', nil, many)"),
+			"s: too many quantiles");
+	assert_contains(rig_run(&rig, METRICS "metrics.summary('s', 'S.', {'quantile'})"),
+			"bad label name 'quantile'");
 	assert_contains(rig_run(&rig, METRICS "metrics.gauge('g')"), "string expected");
 }
 
@@ -193,7 +224,8 @@ static bool load_aside(const char *source)
 #define ASIDE                                                                            \
 	METRICS "local c = metrics.counter('aside_total', 'Aside.', {'kind'}) "          \
 		"c:zero('a') c:inc('b') metrics.gauge('aside_state', 'State.'):set(4) "  \
-		"metrics.histogram('aside_seconds', 'Aside.') "
+		"metrics.histogram('aside_seconds', 'Aside.') "                          \
+		"metrics.summary('aside_quantiles', 'Aside.'):observe(2) "
 
 static void what_a_service_declares_aside_shows_once_it_serves(void **state)
 {
@@ -204,6 +236,8 @@ static void what_a_service_declares_aside_shows_once_it_serves(void **state)
 	assert_contains(scrape(), "aside_total{kind=\"b\"} 1\n");
 	assert_contains(scrape(), "\naside_state 4\n");
 	assert_contains(scrape(), "aside_seconds_count 0\n");
+	assert_contains(scrape(), "aside_quantiles{quantile=\"0.5\"} 2.03125\n");
+	assert_contains(scrape(), "aside_quantiles_count 1\n");
 }
 
 int main(void)
@@ -212,6 +246,7 @@ int main(void)
 		cmocka_unit_test(counters_count),
 		cmocka_unit_test(gauges_are_set_or_added_to),
 		cmocka_unit_test(histograms_observe),
+		cmocka_unit_test(summaries_tell_quantiles),
 		cmocka_unit_test(a_series_without_labels_exists_from_the_start),
 		cmocka_unit_test(declared_again_it_is_the_same),
 		cmocka_unit_test(wrong_use_is_an_error_that_names_the_metric),

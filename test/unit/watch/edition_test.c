@@ -10,6 +10,7 @@
 #include "base/random.h"
 #include "watch/metrics.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -30,7 +31,8 @@ static int close_metrics(void **state)
 	return 0;
 }
 
-/* A name ending in _total is a counter, in _seconds a histogram, any other a gauge. */
+/* A name ending in _total is a counter, in _seconds a histogram, in _quantiles a summary,
+ * any other a gauge. */
 static struct metric_def definition(const char *name, const char *help, const char *label)
 {
 	struct metric_def def = { .name = slice_text(name),
@@ -38,9 +40,10 @@ static struct metric_def definition(const char *name, const char *help, const ch
 				  .labels = { slice_text(label) },
 				  .label_count = label != NULL };
 
-	def.type = slice_ends_with(def.name, SLICE("_total"))	  ? METRIC_counter
-		   : slice_ends_with(def.name, SLICE("_seconds")) ? METRIC_histogram
-								  : METRIC_gauge;
+	def.type = slice_ends_with(def.name, SLICE("_total"))	    ? METRIC_counter
+		   : slice_ends_with(def.name, SLICE("_seconds"))   ? METRIC_histogram
+		   : slice_ends_with(def.name, SLICE("_quantiles")) ? METRIC_summary
+								    : METRIC_gauge;
 	return def;
 }
 
@@ -459,6 +462,51 @@ static void series_beyond_the_bound_fold_together_while_loading_too(void **state
 	assert_true(value == 10);
 }
 
+static void note_median(void *context, const struct metric_def *def,
+			const struct metric_point *point)
+{
+	if (def->type == METRIC_summary)
+		*(double *)context = point->quantiles[0];
+}
+
+static void pass_family(void *context, const struct metric_def *def, size_t point_count)
+{
+}
+
+static double median(void)
+{
+	double told = 0;
+	struct metrics_reader reader = { pass_family, note_median, &told };
+
+	metrics_read(metrics, &reader);
+	return told;
+}
+
+static void a_summary_keeps_its_minute_over_a_reload(void **state)
+{
+	unsigned first = begin_with("x_quantiles", "Summary."), second, third;
+	struct metric *summary = declare(first, "x_quantiles", "Summary.");
+	struct metric_def other = definition("x_quantiles", "Summary.", NULL);
+
+	series_observe(series_of(metrics_edition_meter(metrics, first), summary), 1.5);
+	commit(first);
+	assert_value("x_quantiles", 1);
+	assert_true(fabs(median() - 1.5) < 1.5 / 64);
+	series_observe(series_of(meter, summary), 12);
+	second = begin_with("x_quantiles", "Summary.");
+	assert_ptr_equal(declare(second, "x_quantiles", "Summary."), summary);
+	series_observe(series_of(metrics_edition_meter(metrics, second), summary), 12);
+	commit(second);
+	assert_value("x_quantiles", 3);
+	assert_true(fabs(median() - 12) < 12.0 / 64);
+	/* Other quantiles are another family. */
+	third = metrics_edition_begin(metrics);
+	other.bounds[0] = 0.25, other.bound_count = 1;
+	assert_ptr_not_equal(metrics_declare_in(metrics, third, &other, NULL), summary);
+	commit(third);
+	assert_true(median() == 0); /* not observed yet: it has no series */
+}
+
 /* --- a walk ----------------------------------------------------------------------- */
 
 #define WALK_STEPS 20000
@@ -620,6 +668,7 @@ int main(void)
 		TEST(what_is_recorded_while_loading_shows_with_the_edition),
 		TEST(a_series_made_while_loading_shows_with_the_edition),
 		TEST(series_beyond_the_bound_fold_together_while_loading_too),
+		TEST(a_summary_keeps_its_minute_over_a_reload),
 		TEST(what_shows_is_what_the_edition_committed_last_has_declared),
 		TEST(editions_change_while_threads_record_and_scrape),
 	};

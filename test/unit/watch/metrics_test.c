@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "watch/metrics.h"
 
 #include <math.h>
@@ -23,6 +24,7 @@ struct look {
 	double number;
 	uint64_t count;
 	uint64_t buckets[METRIC_BOUNDS_MAX + 1];
+	double quantiles[METRIC_BOUNDS_MAX];
 };
 
 static void look_family(void *context, const struct metric_def *def, size_t point_count)
@@ -43,11 +45,14 @@ static void look_point(void *context, const struct metric_def *def,
 	    (look->value.at && !slice_equal(look->value, point->values[0])))
 		return;
 	look->found = true;
-	look->number = def->type == METRIC_histogram ? point->sum : point->value;
+	look->number = point->buckets || point->quantiles ? point->sum : point->value;
 	look->count = point->count;
 	if (def->type == METRIC_histogram)
 		memcpy(look->buckets, point->buckets,
 		       (def->bound_count + 1) * sizeof(uint64_t));
+	if (def->type == METRIC_summary)
+		memcpy(look->quantiles, point->quantiles,
+		       def->bound_count * sizeof(double));
 }
 
 static struct look look_at(struct metrics *metrics, struct slice name, struct slice value)
@@ -200,6 +205,91 @@ static void an_observation_on_a_bound_is_below_it(void **state)
 	metrics_destroy(metrics);
 }
 
+/* Some of a value, by one meter. */
+static void observe(struct meter *meter, struct metric *metric, double value, int times)
+{
+	struct series *series = meter_series(meter, metric, NULL, 0);
+
+	for (int i = 0; i < times; i++)
+		series_observe(series, value);
+}
+
+static bool near(double told, double right)
+{
+	return fabs(told - right) <= right / 64;
+}
+
+static void a_summary_tells_the_quantiles_of_all_meters(void **state)
+{
+	struct metrics *metrics = metrics_create();
+	struct meter *a = meter_create(metrics), *b = meter_create(metrics);
+	struct metric *metric = declare(metrics, METRIC_summary, "s", NULL);
+	struct look look;
+
+	observe(a, metric, 0.01, 400);
+	observe(b, metric, 0.01, 200);
+	observe(b, metric, 0.5, 350);
+	observe(a, metric, 3, 50);
+	observe(a, metric, NAN, 1);
+	observe(a, metric, -1, 1);
+	look = look_at(metrics, SLICE("s"), ANY);
+	assert_int_equal(look.points, 1);
+	assert_int_equal(look.count, 1000);
+	assert_true(fabs(look.number - (6 + 175 + 150)) < 1e-6);
+	assert_true(near(look.quantiles[0], 0.01));
+	assert_true(near(look.quantiles[1], 0.5));
+	assert_true(near(look.quantiles[2], 3));
+	metrics_destroy(metrics);
+}
+
+static void its_quantiles_are_of_the_last_minute_its_count_is_not(void **state)
+{
+	struct metrics *metrics = metrics_create();
+	struct meter *meter = meter_create(metrics);
+	struct metric *metric = declare(metrics, METRIC_summary, "s", NULL);
+	struct mono now = { INT64_C(1000000000000) };
+	struct look look;
+
+	clock_set(&now, NULL);
+	observe(meter, metric, 2, 10);
+	now = mono_after_ms(now, 45000);
+	clock_set(&now, NULL);
+	observe(meter, metric, 8, 10);
+	look = look_at(metrics, SLICE("s"), ANY);
+	assert_true(near(look.quantiles[0], 2) && near(look.quantiles[2], 8));
+	now = mono_after_ms(now, 30000);
+	clock_set(&now, NULL);
+	look = look_at(metrics, SLICE("s"), ANY);
+	assert_true(near(look.quantiles[0], 8) && near(look.quantiles[2], 8));
+	now = mono_after_ms(now, 60000);
+	clock_set(&now, NULL);
+	look = look_at(metrics, SLICE("s"), ANY);
+	assert_true(isnan(look.quantiles[0]) && isnan(look.quantiles[2]));
+	assert_int_equal(look.count, 20);
+	assert_true(look.number == 100);
+	clock_set(NULL, NULL);
+	metrics_destroy(metrics);
+}
+
+static void a_summary_has_fewer_label_sets(void **state)
+{
+	struct metrics *metrics = metrics_create();
+	struct meter *meter = meter_create(metrics);
+	struct metric *metric = declare(metrics, METRIC_summary, "s", "kind");
+	char text[16];
+
+	for (int i = 0; i < METRIC_SUMMARIES_MAX + 50; i++) {
+		int size = snprintf(text, sizeof(text), "%d", i);
+		struct slice value = slice_of(text, (size_t)size);
+
+		series_observe(meter_series(meter, metric, &value, 1), 1);
+	}
+	assert_int_equal(look_at(metrics, SLICE("s"), ANY).points,
+			 METRIC_SUMMARIES_MAX + 1);
+	assert_int_equal(look_at(metrics, SLICE("s"), SLICE("_overflow")).count, 50);
+	metrics_destroy(metrics);
+}
+
 static void every_own_family_is_declared(void **state)
 {
 	struct metrics *metrics = metrics_create();
@@ -247,6 +337,19 @@ static void a_second_declaration_is_the_same_or_refused(void **state)
 	def.name = SLICE("http_server_requests_seconds_sum");
 	assert_null(metrics_declare(metrics, &def, &why));
 	assert_int_equal(why.kind, FAULT_refused);
+	assert_non_null(declare(metrics, METRIC_summary, "s", NULL));
+	def.name = SLICE("s_sum");
+	assert_null(metrics_declare(metrics, &def, &why));
+	assert_int_equal(why.kind, FAULT_refused);
+	def = (struct metric_def){ .type = METRIC_summary,
+				   .name = SLICE("s"),
+				   .help = SLICE("A help."),
+				   .bounds = { 0.5 },
+				   .bound_count = 1 };
+	assert_null(metrics_declare(metrics, &def, &why));
+	assert_int_equal(why.kind, FAULT_refused);
+	def = (struct metric_def){ .type = METRIC_gauge, .name = SLICE("s_bucket") };
+	assert_non_null(metrics_declare(metrics, &def, &why));
 	def.name = SLICE("y");
 	assert_non_null(metrics_declare(metrics, &def, &why));
 	metrics_destroy(metrics);
@@ -283,6 +386,27 @@ static void bad_definitions_are_bad_input(void **state)
 		  .bounds = { NAN },
 		  .bound_count = 1 },
 		{ .type = METRIC_histogram, .name = { "x", 1 }, .bound_count = 33 },
+		{ .type = METRIC_summary,
+		  .name = { "x", 1 },
+		  .labels = { { "quantile", 8 } },
+		  .label_count = 1 },
+		{ .type = METRIC_summary,
+		  .name = { "x", 1 },
+		  .bounds = { 0.9, 0.5 },
+		  .bound_count = 2 },
+		{ .type = METRIC_summary,
+		  .name = { "x", 1 },
+		  .bounds = { 50 },
+		  .bound_count = 1 },
+		{ .type = METRIC_summary,
+		  .name = { "x", 1 },
+		  .bounds = { -0.1 },
+		  .bound_count = 1 },
+		{ .type = METRIC_summary,
+		  .name = { "x", 1 },
+		  .bounds = { NAN },
+		  .bound_count = 1 },
+		{ .type = METRIC_summary, .name = { "x", 1 }, .bound_count = 33 },
 	};
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -316,6 +440,10 @@ static void one_value_can_be_asked_for(void **state)
 	assert_true(metrics_value(metrics, SLICE("db_pool_connections_max"),
 				  (struct slice[]){ SLICE("pg") }, 1, &value));
 	assert_true(value == 8);
+	observe(a, declare(metrics, METRIC_summary, "s", NULL), 0.5, 3);
+	assert_true(metrics_value(metrics, SLICE("s"), NULL, 0, &value));
+	assert_true(value == 3);
+	value = 8;
 	assert_false(metrics_value(metrics, SLICE("x_total"), &two, 1, &value));
 	assert_false(metrics_value(metrics, SLICE("x_total"), NULL, 0, &value));
 	assert_false(metrics_value(metrics, SLICE("y_total"), &one, 1, &value));
@@ -334,6 +462,8 @@ static void *record(void *context)
 	struct meter *meter = meter_create(metrics);
 	struct metric *metric = declare(metrics, METRIC_counter, "x_total", "kind");
 	struct series *duration = meter_own(meter, METRIC_loop_lag, 0);
+	struct series *summary =
+		meter_series(meter, declare(metrics, METRIC_summary, "s", NULL), NULL, 0);
 	char text[16];
 
 	for (int i = 0; i < STEPS; i++) {
@@ -342,6 +472,7 @@ static void *record(void *context)
 
 		series_add(meter_series(meter, metric, &value, 1), 1);
 		series_observe(duration, 0.002);
+		series_observe(summary, i % 100 < 60 ? 0.002 : 5);
 		series_set(meter_own(meter, METRIC_pool_max, 1, SLICE("pg")), 8);
 	}
 	return NULL;
@@ -356,7 +487,7 @@ static void threads_record_while_others_scrape(void **state)
 	for (int i = 0; i < THREADS; i++)
 		assert_int_equal(pthread_create(&threads[i], NULL, record, metrics), 0);
 	for (int i = 0; i < 20; i++)
-		look_at(metrics, SLICE("x_total"), ANY);
+		look_at(metrics, SLICE("s"), ANY);
 	for (int i = 0; i < THREADS; i++)
 		pthread_join(threads[i], NULL);
 	look = look_at(metrics, SLICE("x_total"), SLICE("7"));
@@ -364,6 +495,9 @@ static void threads_record_while_others_scrape(void **state)
 	assert_int_equal(look.points, 100);
 	look = look_at(metrics, SLICE("eventloop_lag_seconds"), ANY);
 	assert_int_equal(look.count, THREADS * STEPS);
+	look = look_at(metrics, SLICE("s"), ANY);
+	assert_int_equal(look.count, THREADS * STEPS);
+	assert_true(near(look.quantiles[0], 0.002) && near(look.quantiles[2], 5));
 	assert_true(look_at(metrics, SLICE("db_pool_connections_max"), ANY).number == 8);
 	metrics_destroy(metrics);
 }
@@ -377,6 +511,9 @@ int main(void)
 		cmocka_unit_test(bad_label_values_are_mended_and_found_again),
 		cmocka_unit_test(an_added_gauge_is_a_sum_and_a_set_one_the_newest),
 		cmocka_unit_test(an_observation_on_a_bound_is_below_it),
+		cmocka_unit_test(a_summary_tells_the_quantiles_of_all_meters),
+		cmocka_unit_test(its_quantiles_are_of_the_last_minute_its_count_is_not),
+		cmocka_unit_test(a_summary_has_fewer_label_sets),
 		cmocka_unit_test(every_own_family_is_declared),
 		cmocka_unit_test(a_second_declaration_is_the_same_or_refused),
 		cmocka_unit_test(bad_definitions_are_bad_input),

@@ -179,6 +179,52 @@ static void metrics_speak_the_semantic_conventions(void **state)
 	metrics_destroy(metrics);
 }
 
+static void a_summary_has_its_quantiles_once_it_observed(void **state)
+{
+	struct metrics *metrics = metrics_create();
+	struct meter *meter = meter_create(metrics);
+	struct metric_def def = { .type = METRIC_summary,
+				  .name = SLICE("wait_seconds"),
+				  .help = SLICE("Waits."),
+				  .labels = { SLICE("x") },
+				  .label_count = 1,
+				  .otlp_unit = SLICE("s") };
+	struct metric *metric = metrics_declare(metrics, &def, NULL);
+	struct otlp_batch batch = { .signal = OTLP_metrics };
+	struct slice a = SLICE("a"), b = SLICE("b");
+	struct buf text = { 0 };
+
+	if (!decode_possible())
+		skip();
+	series_observe(meter_series(meter, metric, &a, 1), 0.5);
+	series_observe(meter_series(meter, metric, &a, 1), 4);
+	meter_series(meter, metric, &b, 1);
+	otlp_add_metrics(&batch, metrics, began, now);
+	request_text(&batch, "MetricsRequest", &text);
+	assert_says(&text,
+		    "      name: \"wait_seconds\"\n      description: \"Waits.\"\n"
+		    "      unit: \"s\"\n      summary {\n        data_points {\n"
+		    "          start_time_unix_nano: 1000\n"
+		    "          time_unix_nano: 2000\n          count: 2\n"
+		    "          sum: 4.5\n          quantile_values {\n"
+		    "            quantile: 0.5\n            value: 0.5078125\n"
+		    "          }\n          quantile_values {\n"
+		    "            quantile: 0.9\n            value: 4.0625\n"
+		    "          }\n          quantile_values {\n"
+		    "            quantile: 0.99\n            value: 4.0625\n"
+		    "          }\n          attributes {\n            key: \"x\"\n"
+		    "            value {\n              string_value: \"a\"\n"
+		    "            }\n          }\n        }\n        data_points {\n"
+		    "          start_time_unix_nano: 1000\n"
+		    "          time_unix_nano: 2000\n          attributes {\n"
+		    "            key: \"x\"\n            value {\n"
+		    "              string_value: \"b\"\n            }\n          }\n"
+		    "        }\n      }\n    }\n");
+	assert_says_not(&text, "aggregation_temporality");
+	buf_finish(&text);
+	metrics_destroy(metrics);
+}
+
 static void a_failed_request_has_an_error_type(void **state)
 {
 	struct metrics *metrics = metrics_create();
@@ -303,6 +349,7 @@ int main(void)
 		cmocka_unit_test(spans_are_framed_with_resource_and_scope),
 		cmocka_unit_test(log_records_carry_severity_body_and_trace),
 		cmocka_unit_test(metrics_speak_the_semantic_conventions),
+		cmocka_unit_test(a_summary_has_its_quantiles_once_it_observed),
 		cmocka_unit_test(a_failed_request_has_an_error_type),
 		cmocka_unit_test(what_overflowed_is_one_marked_point),
 		cmocka_unit_test(compressed_bytes_are_gzip_and_come_back),

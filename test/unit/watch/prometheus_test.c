@@ -118,6 +118,53 @@ static void openmetrics_is_written_as_expected(void **state)
 		       "# EOF\n");
 }
 
+/* A summary that saw 0.5 and 4, and one that saw nothing. */
+static struct metrics *summaries(void)
+{
+	struct metrics *metrics = metrics_create();
+	struct meter *meter = meter_create(metrics);
+	struct metric_def def = { .type = METRIC_summary,
+				  .name = SLICE("wait_seconds"),
+				  .help = SLICE("Waits."),
+				  .labels = { SLICE("x") },
+				  .label_count = 1,
+				  .bounds = { 0, 0.5, 0.99, 1 },
+				  .bound_count = 4 };
+	struct metric *metric = metrics_declare(metrics, &def, NULL);
+	struct slice a = SLICE("a"), b = SLICE("b");
+
+	series_observe(meter_series(meter, metric, &a, 1), 0.5);
+	series_observe(meter_series(meter, metric, &a, 1), 4);
+	meter_series(meter, metric, &b, 1);
+	return metrics;
+}
+
+/* The middles of the buckets [0.5, 0.515625) and [4, 4.125). */
+#define SUMMARY_SAMPLES                                                                  \
+	"wait_seconds{x=\"a\",quantile=\"0.0\"} 0.5078125\n"                             \
+	"wait_seconds{x=\"a\",quantile=\"0.5\"} 0.5078125\n"                             \
+	"wait_seconds{x=\"a\",quantile=\"0.99\"} 4.0625\n"                               \
+	"wait_seconds{x=\"a\",quantile=\"1.0\"} 4.0625\n"                                \
+	"wait_seconds_sum{x=\"a\"} 4.5\n"                                                \
+	"wait_seconds_count{x=\"a\"} 2\n"                                                \
+	"wait_seconds{x=\"b\",quantile=\"0.0\"} NaN\n"                                   \
+	"wait_seconds{x=\"b\",quantile=\"0.5\"} NaN\n"                                   \
+	"wait_seconds{x=\"b\",quantile=\"0.99\"} NaN\n"                                  \
+	"wait_seconds{x=\"b\",quantile=\"1.0\"} NaN\n"                                   \
+	"wait_seconds_sum{x=\"b\"} 0\n"                                                  \
+	"wait_seconds_count{x=\"b\"} 0\n"
+
+static void a_summary_has_quantiles_a_sum_and_a_count(void **state)
+{
+	assert_written(summaries(), PROMETHEUS_text, PROMETHEUS_default,
+		       "# HELP wait_seconds Waits.\n"
+		       "# TYPE wait_seconds summary\n" SUMMARY_SAMPLES);
+	assert_written(summaries(), PROMETHEUS_openmetrics, PROMETHEUS_default,
+		       "# TYPE wait_seconds summary\n"
+		       "# UNIT wait_seconds seconds\n"
+		       "# HELP wait_seconds Waits.\n" SUMMARY_SAMPLES "# EOF\n");
+}
+
 /* Bounds of the HTTP histogram, with the counts of below and of at or above 10 seconds.
  */
 #define BUCKETS(name, labels, b05, b075, b75, b10, inf)                                  \
@@ -205,7 +252,7 @@ static void record_all(struct metrics *metrics)
 static void promtool_has_no_complaint(void **state)
 {
 	for (int dialect = 0; dialect < 2; dialect++) {
-		struct metrics *metrics = some_metrics();
+		struct metrics *metrics = dialect ? summaries() : some_metrics();
 		struct buf out = { 0 };
 		FILE *promtool;
 
@@ -279,6 +326,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(text_is_written_as_expected),
 		cmocka_unit_test(openmetrics_is_written_as_expected),
+		cmocka_unit_test(a_summary_has_quantiles_a_sum_and_a_count),
 		cmocka_unit_test(served_requests_have_two_views),
 		cmocka_unit_test(micrometer_has_its_own_words),
 		cmocka_unit_test(promtool_has_no_complaint),
