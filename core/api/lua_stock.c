@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* native.stock -- holding, releasing and selling stock. What the caller decides about
+/* native.stock -- holding stock, and what becomes of it. What the caller decides about
  * (refused, missing, bad_input) comes back as nil, why with why.sku where one SKU is to
- * blame; a database that does not answer is raised. */
+ * blame, why.hold where the state of the hold is; a database that does not answer is
+ * raised. */
 #include "api/api.h"
 
 #include "base/check.h"
@@ -23,7 +24,7 @@ struct asking { /* one call, until it is answered */
 
 struct refusal {
 	const struct fault *why;
-	struct slice sku;
+	struct stock_blame blame;
 };
 
 /* --- read ------------------------------------------------------------------------- */
@@ -111,22 +112,34 @@ static void push_reservation(lua_State *L, void *data)
 	lua_setfield(L, -2, "items");
 }
 
-static void push_released(lua_State *L, void *data)
+/* Whether it was this call that changed the hold, under the operation's word. */
+static void push_changed(lua_State *L, const char *word, void *data)
 {
 	const struct stock_answer *answer = data;
 
 	lua_createtable(L, 0, 1);
 	lua_pushboolean(L, answer->changed);
-	lua_setfield(L, -2, "released");
+	lua_setfield(L, -2, word);
+}
+
+static void push_released(lua_State *L, void *data)
+{
+	push_changed(L, "released", data);
 }
 
 static void push_sold(lua_State *L, void *data)
 {
-	const struct stock_answer *answer = data;
+	push_changed(L, "sold", data);
+}
 
-	lua_createtable(L, 0, 1);
-	lua_pushboolean(L, answer->changed);
-	lua_setfield(L, -2, "sold");
+static void push_cancelled(lua_State *L, void *data)
+{
+	push_changed(L, "cancelled", data);
+}
+
+static void push_expired(lua_State *L, void *data)
+{
+	push_changed(L, "expired", data);
 }
 
 static void push_refusal(lua_State *L, void *data)
@@ -134,8 +147,10 @@ static void push_refusal(lua_State *L, void *data)
 	const struct refusal *refusal = data;
 
 	api_failed(L, refusal->why);
-	if (refusal->sku.size)
-		set_text(L, "sku", refusal->sku);
+	if (refusal->blame.sku.size)
+		set_text(L, "sku", refusal->blame.sku);
+	if (refusal->blame.hold.size)
+		set_text(L, "hold", refusal->blame.hold);
 }
 
 static task_push_fn *push_of(enum stock_operation operation)
@@ -146,16 +161,20 @@ static task_push_fn *push_of(enum stock_operation operation)
 	case STOCK_release:
 		return push_released;
 	case STOCK_sell:
+		return push_sold;
+	case STOCK_cancel:
+		return push_cancelled;
+	case STOCK_expire:
 		break;
 	}
-	return push_sold;
+	return push_expired;
 }
 
 static void on_answer(void *context, const struct stock_answer *answer,
-		      const struct fault *why, struct slice sku)
+		      const struct fault *why, struct stock_blame blame)
 {
 	struct asking *asking = context;
-	struct refusal refusal = { why, sku };
+	struct refusal refusal = { why, blame };
 
 	if (answer)
 		task_wake(asking->wait, push_of(asking->operation),
@@ -205,30 +224,45 @@ static int l_stock_reserve(lua_State *L)
 	return submit(L, &request);
 }
 
-/* stock.release(order_id) -> {released=} | nil, why */
-static int l_stock_release(lua_State *L)
+static int submit_order(lua_State *L, enum stock_operation operation)
 {
-	struct stock_request request = { .operation = STOCK_release,
+	struct stock_request request = { .operation = operation,
 					 .order_id = api_check_slice(L, 1) };
 
 	return submit(L, &request);
+}
+
+/* stock.cancel(order_id) -> {cancelled=} | nil, why */
+static int l_stock_cancel(lua_State *L)
+{
+	return submit_order(L, STOCK_cancel);
+}
+
+/* stock.expire(order_id) -> {expired=} | nil, why */
+static int l_stock_expire(lua_State *L)
+{
+	return submit_order(L, STOCK_expire);
+}
+
+/* stock.release(order_id) -> {released=} | nil, why */
+static int l_stock_release(lua_State *L)
+{
+	return submit_order(L, STOCK_release);
 }
 
 /* stock.sell(order_id) -> {sold=} | nil, why */
 static int l_stock_sell(lua_State *L)
 {
-	struct stock_request request = { .operation = STOCK_sell,
-					 .order_id = api_check_slice(L, 1) };
-
-	return submit(L, &request);
+	return submit_order(L, STOCK_sell);
 }
 
 void api_open_stock(lua_State *L, const struct api *api)
 {
-	static const luaL_Reg waits[] = { { "release", l_stock_release },
-					  { "reserve", l_stock_reserve },
-					  { "sell", l_stock_sell },
-					  { NULL, NULL } };
+	static const luaL_Reg waits[] = {
+		{ "cancel", l_stock_cancel },	{ "expire", l_stock_expire },
+		{ "release", l_stock_release }, { "reserve", l_stock_reserve },
+		{ "sell", l_stock_sell },	{ NULL, NULL }
+	};
 
 	api_module(L, api, NULL, waits);
 }

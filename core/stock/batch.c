@@ -140,36 +140,49 @@ size_t batch_count(const struct batch *batch)
 	return batch->orders.count;
 }
 
+static const char *const state_names[BATCH_states] = {
+	[BATCH_none] = "",     [BATCH_held] = "held",	    [BATCH_released] = "released",
+	[BATCH_sold] = "sold", [BATCH_expired] = "expired", [BATCH_returned] = "returned",
+};
+
 enum batch_state batch_state_of(struct slice name)
 {
-	if (slice_equal(name, SLICE("held")))
-		return BATCH_held;
-	if (slice_equal(name, SLICE("released")))
-		return BATCH_released;
-	if (slice_equal(name, SLICE("sold")))
-		return BATCH_sold;
-	if (slice_equal(name, SLICE("expired")))
-		return BATCH_expired;
+	for (enum batch_state state = BATCH_held; state < BATCH_states; state++)
+		if (slice_equal(name, slice_text(state_names[state])))
+			return state;
 	return BATCH_none;
 }
 
+struct slice batch_state_name(enum batch_state state)
+{
+	return slice_text(state_names[state]);
+}
+
 void batch_hold_row(struct batch *batch, struct slice order_id,
-		    const struct batch_hold *hold, const struct stock_taken *line)
+		    const struct batch_hold *hold)
+{
+	size_t number = names_find(&batch->orders, order_id);
+
+	if (number == SIZE_MAX)
+		return;
+	batch->holds[number] = (struct batch_hold){
+		.state = hold->state,
+		.id = arena_copy(&batch->arena, hold->id),
+		.expires_at = hold->expires_at,
+	};
+}
+
+void batch_line_row(struct batch *batch, struct slice order_id,
+		    const struct stock_taken *line)
 {
 	size_t number = names_find(&batch->orders, order_id);
 	struct batch_hold *mine;
 
-	if (number == SIZE_MAX)
+	if (number == SIZE_MAX || batch->holds[number].state == BATCH_none)
 		return;
 	mine = &batch->holds[number];
-	if (mine->state == BATCH_none) {
-		*mine = *hold;
-		mine->id = arena_copy(&batch->arena, hold->id);
+	if (mine->taken_count == 0)
 		mine->first_taken = batch->held_count;
-		mine->taken_count = 0;
-	}
-	if (line->sku.size == 0)
-		return;
 	batch->held = grow(batch->held, &batch->held_capacity, batch->held_count + 1,
 			   sizeof *batch->held);
 	batch->held[batch->held_count++] =
@@ -214,6 +227,15 @@ static bool refuse(struct batch_decision *decision, enum fault_kind fault,
 	decision->detail = detail;
 	decision->sku = sku;
 	return false;
+}
+
+static void refuse_state(struct batch_decision *decision)
+{
+	decision->fault = FAULT_refused;
+	decision->detail = decision->from == BATCH_sold
+				   ? "the stock of this order is sold already"
+				   : "the hold of this order has ended";
+	decision->blamed = decision->from;
 }
 
 /* The row to take from next: most available, among equals the first by name. */
@@ -304,6 +326,20 @@ static void uuid_write(struct random *random, char text[36])
 	}
 }
 
+static struct slice new_id(struct batch *batch, struct random *random)
+{
+	char *id = arena_alloc(&batch->arena, 36);
+
+	uuid_write(random, id);
+	return slice_of(id, 36);
+}
+
+/* As the database keeps it: to the microsecond. */
+static struct wall wall_kept(struct wall wall)
+{
+	return (struct wall){ wall.ns / 1000 * 1000 };
+}
+
 static void answer_held(struct batch *batch, const struct batch_hold *hold,
 			struct batch_decision *decision)
 {
@@ -321,18 +357,13 @@ static void decide_reserve(struct batch *batch, size_t at, struct wall now,
 	struct batch_decision *decision = &batch->decisions[at];
 	struct stock_taken *taken;
 	size_t parts_max;
-	char *id;
 
 	if (hold->state == BATCH_held) {
 		answer_held(batch, hold, decision);
 		return;
 	}
-	if (hold->state != BATCH_none) {
-		refuse(decision, FAULT_refused,
-		       hold->state == BATCH_sold
-			       ? "the stock of this order is sold already"
-			       : "the hold of this order has ended",
-		       SLICE(""));
+	if (hold->state != BATCH_none && hold->state != BATCH_expired) {
+		refuse_state(decision);
 		return;
 	}
 	if (!lines_available(batch, request, decision, &parts_max))
@@ -342,49 +373,52 @@ static void decide_reserve(struct batch *batch, size_t at, struct wall now,
 		take_line(batch, &request->lines[i],
 			  &batch->sku[names_find(&batch->skus, request->lines[i].sku)],
 			  taken, &decision->taken_count);
-	id = arena_alloc(&batch->arena, 36);
-	uuid_write(random, id);
-	decision->hold_id = slice_of(id, 36);
-	/* As the database keeps it: to the microsecond. */
-	decision->expires_at.ns =
-		now.ns / 1000 * 1000 + (int64_t)request->ttl_s * 1000000000;
-	decision->changed = true;
+	decision->to = BATCH_held;
+	decision->hold_id = hold->state == BATCH_none ? new_id(batch, random) : hold->id;
+	decision->expires_at = wall_kept(now);
+	decision->expires_at.ns += (int64_t)request->ttl_s * 1000000000;
 	decision->taken = taken;
-	batch->writes = true;
 }
 
-/* Release or sell. A hold that expired has given its stock back: released already. */
-static void decide_settle(struct batch *batch, size_t at)
+/* What settling makes of a hold in a state: the table at the head of batch.h. */
+#define MISSING BATCH_states
+#define REFUSED (BATCH_states + 1)
+
+static const unsigned settled[][BATCH_states] = {
+	[STOCK_release] = { MISSING, BATCH_released, BATCH_released, REFUSED,
+			    BATCH_expired, BATCH_returned },
+	[STOCK_sell] = { MISSING, BATCH_sold, REFUSED, BATCH_sold, REFUSED, REFUSED },
+	[STOCK_cancel] = { BATCH_released, BATCH_released, BATCH_released, BATCH_returned,
+			   BATCH_released, BATCH_returned },
+	[STOCK_expire] = { BATCH_none, BATCH_expired, BATCH_released, BATCH_sold,
+			   BATCH_expired, BATCH_returned },
+};
+
+static void decide_settle(struct batch *batch, size_t at, struct wall now,
+			  struct random *random)
 {
 	const struct batch_hold *hold = &batch->holds[at];
 	struct batch_decision *decision = &batch->decisions[at];
-	bool sell = batch->requests[at].operation == STOCK_sell;
+	enum stock_operation operation = batch->requests[at].operation;
+	unsigned to = settled[operation][hold->state];
 
-	switch (hold->state) {
-	case BATCH_none:
+	if (to == MISSING) {
 		refuse(decision, FAULT_missing, "nothing is held for this order",
 		       SLICE(""));
 		return;
-	case BATCH_held:
-		decision->changed = batch->writes = true;
-		break;
-	case BATCH_sold:
-		if (!sell) {
-			refuse(decision, FAULT_refused,
-			       "the stock of this order is sold already", SLICE(""));
-			return;
-		}
-		break;
-	case BATCH_released:
-	case BATCH_expired:
-		if (sell) {
-			refuse(decision, FAULT_refused,
-			       "the hold of this order has ended", SLICE(""));
-			return;
-		}
-		break;
+	}
+	if (to == REFUSED) {
+		refuse_state(decision);
+		return;
 	}
 	answer_held(batch, hold, decision);
+	if (operation == STOCK_expire && hold->expires_at.ns > now.ns)
+		return;
+	decision->to = (enum batch_state)to;
+	if (hold->state == BATCH_none && decision->to != BATCH_none) {
+		decision->hold_id = new_id(batch, random);
+		decision->expires_at = wall_kept(now);
+	}
 }
 
 void batch_decide(struct batch *batch, struct wall now, struct random *random)
@@ -395,10 +429,15 @@ void batch_decide(struct batch *batch, struct wall now, struct random *random)
 				sizeof *batch->decisions);
 	memset(batch->decisions, 0, count * sizeof *batch->decisions);
 	for (size_t i = 0; i < count; i++) {
+		struct batch_decision *decision = &batch->decisions[i];
+
+		decision->from = decision->to = batch->holds[i].state;
 		if (batch->reserves)
 			decide_reserve(batch, i, now, random);
 		else
-			decide_settle(batch, i);
+			decide_settle(batch, i, now, random);
+		decision->changed = decision->to != decision->from;
+		batch->writes |= decision->changed;
 	}
 }
 

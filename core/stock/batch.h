@@ -3,12 +3,33 @@
  *
  * Requests and rows go in, decisions and the parameters of statements come out:
  *
- *     batch_reset -> batch_add* -> batch_reads -> batch_hold_row*, batch_stock_row*
- *       -> batch_decide -> batch_decision*, batch_writes
+ *     batch_reset -> batch_add* -> batch_read_* -> batch_hold_row*, batch_line_row*,
+ *       batch_stock_row* -> batch_decide -> batch_decision*, batch_writes
  *
- * A batch holds reserves, or releases and sales, never both: the first locks stock rows
- * while it reads, the others while they write, always in (sku, warehouse) order, so that
- * batches of different workers cannot wait for each other in a circle.
+ * A batch reserves, or it settles (releases, sells, cancels, expires), never both: the
+ * first locks stock rows while it reads, the other while it writes, always in (sku,
+ * warehouse) order. Locks are taken in three steps, each in an order of its own, so that
+ * batches of different workers cannot wait for each other in a circle:
+ *
+ *     rows of holds, by order id -> rows of stock -> order ids of new holds
+ *
+ * The last is the unique index: who inserts an order id that another transaction has
+ * just inserted waits for that transaction. So new holds are written after everything
+ * else that is locked, and by order id.
+ *
+ * What a hold becomes ("." is nothing to do, a word is the fault):
+ *
+ *                 none      held      released  sold      expired   returned
+ *     reserve     held      .         refused   refused   held      refused
+ *     release     missing   released  .         refused   .         .
+ *     sell        missing   sold      refused   .         refused   refused
+ *     cancel      released  released  .         returned  released  .
+ *     expire      .         expired*  .         .         .         .
+ *
+ * (* once expires_at has passed.) Cancelling closes: an order id that was never seen gets
+ * a hold without lines, and one whose hold expired is released, so that a reserve that
+ * comes late is refused. Expired stock that is reserved again keeps the hold's id; its
+ * lines are replaced.
  *
  * A line is taken from one warehouse when one has enough: the one with most available,
  * among equals the first by name. Otherwise it is split, most available first.
@@ -38,18 +59,31 @@ struct batch_request {
 	int ttl_s;
 };
 
+enum batch_state { /* of a hold */
+		   BATCH_none,
+		   BATCH_held,
+		   BATCH_released,
+		   BATCH_sold,
+		   BATCH_expired,
+		   BATCH_returned,
+		   BATCH_states
+};
+
 struct batch_decision {
 	enum fault_kind fault; /* none, refused, missing */
 	const char *detail; /* for people; NULL when granted */
-	struct slice sku; /* the one to blame */
-	struct slice hold_id;
+	struct slice sku; /* the one to blame, */
+	enum batch_state blamed; /* or the state of the hold that is */
+	struct slice hold_id; /* empty: there is none */
 	struct wall expires_at;
-	bool changed;
+	enum batch_state from; /* what the hold was, */
+	enum batch_state to; /* and what it becomes, when granted */
+	bool changed; /* from is not to */
 	const struct stock_taken *taken;
 	size_t taken_count;
 };
 
-#define BATCH_STATEMENTS_MAX 3
+#define BATCH_STATEMENTS_MAX 4
 #define BATCH_PARAMS_MAX 5
 
 struct batch_statement { /* borrows from the batch */
@@ -59,13 +93,7 @@ struct batch_statement { /* borrows from the batch */
 };
 
 struct batch_hold { /* of one order, as the database has it */
-	enum batch_state {
-		BATCH_none,
-		BATCH_held,
-		BATCH_released,
-		BATCH_sold,
-		BATCH_expired
-	} state;
+	enum batch_state state;
 	struct slice id;
 	struct wall expires_at;
 	size_t first_taken;
@@ -126,23 +154,33 @@ void batch_reset(struct batch *batch);
 void batch_add(struct batch *batch, const struct batch_request *request);
 size_t batch_count(const struct batch *batch);
 
-/* Rows that go to batch_hold_row: its arguments in their order. */
+/* Locks holds. Rows that go to batch_hold_row: its arguments in their order. */
 void batch_read_holds(struct batch *batch, struct batch_statement *statement);
+
+/* Rows that go to batch_line_row. To be executed after the holds are locked, as a
+ * statement of its own: one that had waited for a lock would see the hold as it is now,
+ * and its lines as they were. */
+void batch_read_lines(struct batch *batch, struct batch_statement *statement);
 
 /* Rows that go to batch_stock_row. False: this batch needs none. */
 bool batch_read_stock(struct batch *batch, struct batch_statement *statement);
 
-/* Rows of one order follow each other. line.sku is empty for a hold without lines. Both
- * copy. */
+/* The rows of all holds come before those of lines. Copies. */
 void batch_hold_row(struct batch *batch, struct slice order_id,
-		    const struct batch_hold *hold, const struct stock_taken *line);
+		    const struct batch_hold *hold);
+
+/* Rows of one order follow each other; of a hold that was not told, they are ignored.
+ * Copies. */
+void batch_line_row(struct batch *batch, struct slice order_id,
+		    const struct stock_taken *line);
 
 /* Rows of one sku follow each other. row NULL: the product is in no warehouse. */
 void batch_stock_row(struct batch *batch, struct slice sku, int64_t unit_price,
 		     const struct batch_row *row);
 
-enum batch_state
-batch_state_of(struct slice name); /* "held" ...; BATCH_none if it is no state */
+/* "held" ...; BATCH_none if it is no state. */
+enum batch_state batch_state_of(struct slice name);
+struct slice batch_state_name(enum batch_state state); /* empty for BATCH_none */
 
 void batch_decide(struct batch *batch, struct wall now, struct random *random);
 

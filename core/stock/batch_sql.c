@@ -10,13 +10,15 @@
 
 /* Rows are locked in order, since locking comes after sorting. */
 static const char read_holds[] =
-	"SELECT h.order_id, h.id, h.state, "
-	"(extract(epoch FROM h.expires_at) * 1000000)::bigint AS expires_us, "
-	"l.sku, l.warehouse, l.quantity, p.unit_price "
-	"FROM holds h LEFT JOIN hold_lines l ON l.hold_id = h.id "
-	"LEFT JOIN products p ON p.sku = l.sku "
-	"WHERE h.order_id = ANY ($1::text[]) "
-	"ORDER BY h.order_id, l.sku, l.warehouse FOR UPDATE OF h";
+	"SELECT order_id, id, state, "
+	"(extract(epoch FROM expires_at) * 1000000)::bigint AS expires_us "
+	"FROM holds WHERE order_id = ANY ($1::text[]) ORDER BY order_id FOR UPDATE";
+
+static const char read_lines[] =
+	"SELECT h.order_id, l.sku, l.warehouse, l.quantity, p.unit_price "
+	"FROM holds h JOIN hold_lines l ON l.hold_id = h.id "
+	"JOIN products p ON p.sku = l.sku WHERE h.order_id = ANY ($1::text[]) "
+	"ORDER BY h.order_id, l.sku, l.warehouse";
 
 static const char read_stock[] =
 	"WITH locked AS MATERIALIZED (SELECT sku, warehouse, on_hand, reserved FROM "
@@ -34,9 +36,15 @@ static const char write_reserved[] =
 
 static const char write_holds[] =
 	"INSERT INTO holds (id, order_id, state, expires_at, created_at, updated_at) "
-	"SELECT c.id, c.order_id, 'held', c.expires_at, now(), now() "
-	"FROM unnest($1::uuid[], $2::text[], $3::timestamptz[]) AS c (id, order_id, "
-	"expires_at)";
+	"SELECT c.id, c.order_id, c.state, c.expires_at, now(), now() "
+	"FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[]) "
+	"AS c (id, order_id, state, expires_at) ORDER BY c.order_id";
+
+static const char write_anew[] =
+	"WITH gone AS (DELETE FROM hold_lines WHERE hold_id = ANY ($1::uuid[])) "
+	"UPDATE holds h SET state = 'held', expires_at = c.expires_at, "
+	"updated_at = now() FROM unnest($1::uuid[], $2::timestamptz[]) "
+	"AS c (id, expires_at) WHERE h.id = c.id";
 
 static const char write_lines[] =
 	"INSERT INTO hold_lines (hold_id, sku, warehouse, quantity) "
@@ -59,9 +67,9 @@ static const char write_states[] =
 
 static const char write_movements[] =
 	"INSERT INTO movements (sku, warehouse, quantity, reason, order_id, created_at) "
-	"SELECT c.sku, c.warehouse, -c.quantity, 'sold', c.order_id, now() "
-	"FROM unnest($1::text[], $2::text[], $3::integer[], $4::text[]) "
-	"AS c (sku, warehouse, quantity, order_id)";
+	"SELECT c.sku, c.warehouse, c.quantity, c.reason, c.order_id, now() "
+	"FROM unnest($1::text[], $2::text[], $3::integer[], $4::text[], $5::text[]) "
+	"AS c (sku, warehouse, quantity, reason, order_id)";
 
 /* --- array literals --------------------------------------------------------------- */
 
@@ -149,10 +157,15 @@ void batch_read_holds(struct batch *batch, struct batch_statement *statement)
 	read_names(batch, 0, &batch->orders, read_holds, statement);
 }
 
+void batch_read_lines(struct batch *batch, struct batch_statement *statement)
+{
+	read_names(batch, 1, &batch->orders, read_lines, statement);
+}
+
 bool batch_read_stock(struct batch *batch, struct batch_statement *statement)
 {
 	if (batch->skus.count)
-		read_names(batch, 1, &batch->skus, read_stock, statement);
+		read_names(batch, 2, &batch->skus, read_stock, statement);
 	return batch->skus.count > 0;
 }
 
@@ -177,22 +190,48 @@ static void reserved_statement(struct batch *batch, size_t at,
 	statement_end(out, write_reserved, params, 3);
 }
 
-static void holds_statement(struct batch *batch, size_t at, struct batch_statement *out)
+/* Holds of orders that had none. False: there are none. */
+static bool holds_statement(struct batch *batch, size_t at, struct batch_statement *out)
 {
-	struct buf *params = statement_begin(batch, at, 3);
+	struct buf *params = statement_begin(batch, at, 4);
 	char expires[CLOCK_ISO_SIZE];
+	bool any = false;
 
 	for (size_t i = 0; i < batch_count(batch); i++) {
 		const struct batch_decision *decision = &batch->decisions[i];
 
-		if (!decision->changed)
+		if (!decision->changed || decision->from != BATCH_none)
 			continue;
+		any = true;
 		clock_iso(decision->expires_at, expires);
 		array_text(&params[0], decision->hold_id);
 		array_text(&params[1], batch->requests[i].order_id);
-		array_text(&params[2], slice_text(expires));
+		array_text(&params[2], batch_state_name(decision->to));
+		array_text(&params[3], slice_text(expires));
 	}
-	statement_end(out, write_holds, params, 3);
+	statement_end(out, write_holds, params, 4);
+	return any;
+}
+
+/* Holds that expired and are taken again; their lines go. False: there are none. */
+static bool anew_statement(struct batch *batch, size_t at, struct batch_statement *out)
+{
+	struct buf *params = statement_begin(batch, at, 2);
+	char expires[CLOCK_ISO_SIZE];
+	bool any = false;
+
+	for (size_t i = 0; i < batch_count(batch); i++) {
+		const struct batch_decision *decision = &batch->decisions[i];
+
+		if (!decision->changed || decision->from != BATCH_expired)
+			continue;
+		any = true;
+		clock_iso(decision->expires_at, expires);
+		array_text(&params[0], decision->hold_id);
+		array_text(&params[1], slice_text(expires));
+	}
+	statement_end(out, write_anew, params, 2);
+	return any;
 }
 
 static void lines_statement(struct batch *batch, size_t at, struct batch_statement *out)
@@ -212,12 +251,20 @@ static void lines_statement(struct batch *batch, size_t at, struct batch_stateme
 	statement_end(out, write_lines, params, 4);
 }
 
-struct change { /* of one row of stock, by a release or a sale */
+struct change { /* of one row of stock, by settling */
 	struct slice sku;
 	struct slice warehouse;
-	int64_t on_hand;
-	int64_t reserved;
+	int64_t on_hand; /* that goes; negative: comes back */
+	int64_t reserved; /* that is not any more */
 };
+
+/* What settling does to the units of a hold's line: -1 they leave, 1 they come back. */
+static int units_moved(const struct batch_decision *decision)
+{
+	if (!decision->changed)
+		return 0;
+	return (decision->to == BATCH_returned) - (decision->to == BATCH_sold);
+}
 
 static int slice_order(struct slice a, struct slice b)
 {
@@ -241,14 +288,15 @@ static size_t changes_collect(struct batch *batch, struct change *changes)
 
 	for (size_t i = 0; i < batch_count(batch); i++) {
 		const struct batch_decision *decision = &batch->decisions[i];
-		bool sell = batch->requests[i].operation == STOCK_sell;
+		bool held = decision->changed && decision->from == BATCH_held;
+		int moved = units_moved(decision);
 
-		for (size_t k = 0; decision->changed && k < decision->taken_count; k++) {
+		for (size_t k = 0; (held || moved) && k < decision->taken_count; k++) {
 			const struct stock_taken *line = &decision->taken[k];
 
 			changes[count++] = (struct change){ line->sku, line->warehouse,
-							    sell ? line->quantity : 0,
-							    line->quantity };
+							    -moved * line->quantity,
+							    held ? line->quantity : 0 };
 		}
 	}
 	qsort(changes, count, sizeof *changes, change_order);
@@ -263,7 +311,8 @@ static size_t changes_collect(struct batch *batch, struct change *changes)
 	return kept;
 }
 
-static void settled_statement(struct batch *batch, size_t at, struct batch_statement *out)
+/* False: no row of stock changes. */
+static bool settled_statement(struct batch *batch, size_t at, struct batch_statement *out)
 {
 	struct change *changes =
 		arena_alloc(&batch->arena, (batch->held_count + 1) * sizeof *changes);
@@ -277,58 +326,68 @@ static void settled_statement(struct batch *batch, size_t at, struct batch_state
 		array_integer(&params[3], changes[i].reserved);
 	}
 	statement_end(out, write_settled, params, 4);
+	return count > 0;
 }
 
-static void states_statement(struct batch *batch, size_t at, struct batch_statement *out)
+/* Holds that were there before. False: none changes. */
+static bool states_statement(struct batch *batch, size_t at, struct batch_statement *out)
 {
 	struct buf *params = statement_begin(batch, at, 2);
-
-	for (size_t i = 0; i < batch_count(batch); i++) {
-		if (!batch->decisions[i].changed)
-			continue;
-		array_text(&params[0], batch->decisions[i].hold_id);
-		array_text(&params[1], batch->requests[i].operation == STOCK_sell
-					       ? SLICE("sold")
-					       : SLICE("released"));
-	}
-	statement_end(out, write_states, params, 2);
-}
-
-/* False: nothing was sold. */
-static bool movements_statement(struct batch *batch, size_t at,
-				struct batch_statement *out)
-{
-	struct buf *params = statement_begin(batch, at, 4);
 	bool any = false;
 
 	for (size_t i = 0; i < batch_count(batch); i++) {
 		const struct batch_decision *decision = &batch->decisions[i];
 
-		if (!decision->changed || batch->requests[i].operation != STOCK_sell)
+		if (!decision->changed || decision->from == BATCH_none)
 			continue;
-		for (size_t k = 0; k < decision->taken_count; k++) {
+		any = true;
+		array_text(&params[0], decision->hold_id);
+		array_text(&params[1], batch_state_name(decision->to));
+	}
+	statement_end(out, write_states, params, 2);
+	return any;
+}
+
+/* False: nothing left and nothing came back. */
+static bool movements_statement(struct batch *batch, size_t at,
+				struct batch_statement *out)
+{
+	struct buf *params = statement_begin(batch, at, 5);
+	bool any = false;
+
+	for (size_t i = 0; i < batch_count(batch); i++) {
+		const struct batch_decision *decision = &batch->decisions[i];
+		int moved = units_moved(decision);
+
+		for (size_t k = 0; moved && k < decision->taken_count; k++) {
 			any = true;
 			array_text(&params[0], decision->taken[k].sku);
 			array_text(&params[1], decision->taken[k].warehouse);
-			array_integer(&params[2], decision->taken[k].quantity);
-			array_text(&params[3], batch->requests[i].order_id);
+			array_integer(&params[2], moved * decision->taken[k].quantity);
+			array_text(&params[3], batch_state_name(decision->to));
+			array_text(&params[4], batch->requests[i].order_id);
 		}
 	}
-	statement_end(out, write_movements, params, 4);
+	statement_end(out, write_movements, params, 5);
 	return any;
 }
 
 size_t batch_writes(struct batch *batch, struct batch_statement out[BATCH_STATEMENTS_MAX])
 {
+	size_t count = 0;
+
 	if (!batch->writes)
 		return 0;
 	if (batch->reserves) {
-		reserved_statement(batch, 0, &out[0]);
-		holds_statement(batch, 1, &out[1]);
-		lines_statement(batch, 2, &out[2]);
-		return 3;
+		reserved_statement(batch, count, &out[count]), count++;
+		count += anew_statement(batch, count, &out[count]);
+		count += holds_statement(batch, count, &out[count]);
+		lines_statement(batch, count, &out[count]), count++;
+		return count;
 	}
-	settled_statement(batch, 0, &out[0]);
-	states_statement(batch, 1, &out[1]);
-	return movements_statement(batch, 2, &out[2]) ? 3 : 2;
+	count += settled_statement(batch, count, &out[count]);
+	count += states_statement(batch, count, &out[count]);
+	count += movements_statement(batch, count, &out[count]);
+	count += holds_statement(batch, count, &out[count]);
+	return count;
 }

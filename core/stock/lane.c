@@ -126,14 +126,22 @@ static void take_hold_rows(struct lane *lane, const struct pg_result *result)
 			.id = pg_result_value(result, i, 1),
 			.expires_at.ns = column_integer(result, i, 3) * 1000,
 		};
+
+		batch_hold_row(&lane->batch, pg_result_value(result, i, 0), &hold);
+	}
+}
+
+static void take_line_rows(struct lane *lane, const struct pg_result *result)
+{
+	for (size_t i = 0; i < pg_result_rows(result); i++) {
 		struct stock_taken line = {
-			.sku = pg_result_value(result, i, 4),
-			.warehouse = pg_result_value(result, i, 5),
-			.quantity = column_integer(result, i, 6),
-			.unit_price = column_integer(result, i, 7),
+			.sku = pg_result_value(result, i, 1),
+			.warehouse = pg_result_value(result, i, 2),
+			.quantity = column_integer(result, i, 3),
+			.unit_price = column_integer(result, i, 4),
 		};
 
-		batch_hold_row(&lane->batch, pg_result_value(result, i, 0), &hold, &line);
+		batch_line_row(&lane->batch, pg_result_value(result, i, 0), &line);
 	}
 }
 
@@ -173,6 +181,19 @@ static void lane_read_holds(void *context, const struct pg_result *result,
 	lane_read(lane);
 }
 
+static void lane_read_lines(void *context, const struct pg_result *result,
+			    const struct fault *why, const struct pg_error *error)
+{
+	struct lane *lane = context;
+
+	lane_note(lane, why, error);
+	if (!lane_alive(lane))
+		return;
+	if (result)
+		take_line_rows(lane, result);
+	lane_read(lane);
+}
+
 static void lane_read_stock(void *context, const struct pg_result *result,
 			    const struct fault *why, const struct pg_error *error)
 {
@@ -201,6 +222,8 @@ static void lane_begun(void *context, struct pg_tx *tx, const struct fault *why)
 	}
 	batch_read_holds(&lane->batch, &statement);
 	lane_query(lane, &statement, lane_read_holds);
+	batch_read_lines(&lane->batch, &statement);
+	lane_query(lane, &statement, lane_read_lines);
 	if (batch_read_stock(&lane->batch, &statement))
 		lane_query(lane, &statement, lane_read_stock);
 }

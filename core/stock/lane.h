@@ -14,25 +14,8 @@
 #include "base/buf.h"
 #include "loop/loop.h"
 #include "stock/batch.h"
+#include "stock/waiter.h"
 #include "store/pg_pool.h"
-
-struct waiter { /* one request, from stock_submit to its answer */
-	struct list member; /* in a list of its stock, or in lane->alone */
-	struct stock *stock;
-	struct lane *lane; /* NULL: not in a batch yet */
-	bool answered; /* while its batch was under way: its deadline passed */
-	struct batch_request request;
-	struct mono deadline;
-	struct timer timer;
-	struct span *span;
-	struct buf trace_state; /* of the span: its caller's task may end before it */
-	stock_done_fn *done;
-	void *context;
-	struct fault why; /* of a request that never got in line */
-	struct stock_line lines[STOCK_LINES_MAX]; /* what request points to */
-	char order_id[STOCK_ORDER_MAX];
-	char skus[STOCK_LINES_MAX][STOCK_SKU_MAX];
-};
 
 enum lane_end {
 	LANE_done, /* written: lane->batch has the decisions */

@@ -9,8 +9,8 @@
 #include "stock/reserve.h"
 
 #include "base/check.h"
-#include "base/utf8.h"
 #include "stock/lane.h"
+#include "stock/waiter.h"
 #include "watch/trace.h"
 
 #include <stdlib.h>
@@ -98,12 +98,6 @@ static bool may_join(struct stock *stock, const struct waiter *waiter,
 
 /* --- filling lanes ---------------------------------------------------------------- */
 
-static void waiter_free(struct waiter *waiter)
-{
-	buf_finish(&waiter->trace_state);
-	free(waiter);
-}
-
 static void waiter_unuse(struct stock *stock, struct waiter *waiter)
 {
 	list_remove(&waiter->member);
@@ -171,8 +165,10 @@ static void start_lanes(void *context)
 
 /* --- answers ---------------------------------------------------------------------- */
 
+static const struct stock_blame nobody;
+
 static void answer(struct waiter *waiter, const struct stock_answer *granted,
-		   const struct fault *why, struct slice sku, size_t batch_size)
+		   const struct fault *why, struct stock_blame blame, size_t batch_size)
 {
 	struct span *span = waiter->span;
 
@@ -188,7 +184,7 @@ static void answer(struct waiter *waiter, const struct stock_answer *granted,
 		span_fail(span, slice_text(fault_name(why->kind)),
 			  slice_text(why->detail));
 	span_end(span);
-	waiter->done(waiter->context, granted, why, sku);
+	waiter->done(waiter->context, granted, why, blame);
 }
 
 static void answer_decided(struct lane *lane, size_t at)
@@ -197,15 +193,16 @@ static void answer_decided(struct lane *lane, size_t at)
 	struct stock_answer granted = { decision->hold_id, decision->expires_at,
 					decision->changed, decision->taken,
 					decision->taken_count };
+	struct stock_blame blame = { decision->sku, batch_state_name(decision->blamed) };
 	struct fault why;
 
 	if (!decision->fault) {
-		answer(lane->taken[at], &granted, NULL, SLICE(""), lane->count);
+		answer(lane->taken[at], &granted, NULL, nobody, lane->count);
 		return;
 	}
 	fault_set(&why, decision->fault, "%s%s%.*s", decision->detail,
 		  decision->sku.size ? ": " : "", SLICE_PRINT(decision->sku));
-	answer(lane->taken[at], NULL, &why, decision->sku, lane->count);
+	answer(lane->taken[at], NULL, &why, blame, lane->count);
 }
 
 static void lane_over(struct lane *lane, enum lane_end end)
@@ -223,7 +220,7 @@ static void lane_over(struct lane *lane, enum lane_end end)
 		if (end == LANE_done)
 			answer_decided(lane, i);
 		else
-			answer(lane->taken[i], NULL, &lane->why, SLICE(""), count);
+			answer(lane->taken[i], NULL, &lane->why, nobody, count);
 	}
 	for (size_t i = 0; end != LANE_split && i < count; i++)
 		waiter_unuse(stock, lane->taken[i]);
@@ -239,102 +236,15 @@ static void waiter_late(void *context)
 
 	if (waiter->lane) {
 		fault_set(&why, FAULT_uncertain, "the database did not answer in time");
-		answer(waiter, NULL, &why, SLICE(""), 0);
+		answer(waiter, NULL, &why, nobody, 0);
 	} else {
 		fault_set(&why, FAULT_timeout, "other requests for stock took too long");
-		answer(waiter, NULL, &why, SLICE(""), 0);
+		answer(waiter, NULL, &why, nobody, 0);
 		waiter_unuse(waiter->stock, waiter);
 	}
 }
 
 /* --- requests --------------------------------------------------------------------- */
-
-static bool text_fits(struct slice text, size_t size_max)
-{
-	return text.size > 0 && text.size <= size_max && !memchr(text.at, 0, text.size) &&
-	       utf8_valid(text) == text.size;
-}
-
-static bool request_fits(const struct stock_request *request, struct slice *sku,
-			 struct fault *why)
-{
-	if (!text_fits(request->order_id, STOCK_ORDER_MAX))
-		return fault_set(why, FAULT_bad_input,
-				 "an order id is text of 1 to %d bytes", STOCK_ORDER_MAX);
-	if (request->operation != STOCK_reserve)
-		return true;
-	if (request->line_count < 1 || request->line_count > STOCK_LINES_MAX)
-		return fault_set(why, FAULT_bad_input, "an order has 1 to %d lines",
-				 STOCK_LINES_MAX);
-	for (size_t i = 0; i < request->line_count; i++) {
-		*sku = request->lines[i].sku;
-		if (!text_fits(*sku, STOCK_SKU_MAX))
-			return fault_set(why, FAULT_bad_input,
-					 "a SKU is text of 1 to %d bytes", STOCK_SKU_MAX);
-		if (request->lines[i].quantity < 1 ||
-		    request->lines[i].quantity > INT32_MAX)
-			return fault_set(why, FAULT_bad_input,
-					 "a quantity is from 1 to %d", INT32_MAX);
-	}
-	*sku = SLICE("");
-	return true;
-}
-
-/* A SKU named twice becomes one line. */
-static void copy_line(struct waiter *waiter, const struct stock_line *line)
-{
-	size_t at;
-
-	for (at = 0; at < waiter->request.line_count; at++) {
-		if (slice_equal(waiter->lines[at].sku, line->sku)) {
-			waiter->lines[at].quantity += line->quantity;
-			return;
-		}
-	}
-	memcpy(waiter->skus[at], line->sku.at, line->sku.size);
-	waiter->lines[at] =
-		(struct stock_line){ slice_of(waiter->skus[at], line->sku.size),
-				     line->quantity };
-	waiter->request.line_count++;
-}
-
-static struct slice copy_id(struct waiter *waiter, struct slice id)
-{
-	if (id.size > STOCK_ORDER_MAX)
-		id.size = STOCK_ORDER_MAX;
-	if (id.size)
-		memcpy(waiter->order_id, id.at, id.size);
-	return slice_of(waiter->order_id, id.size);
-}
-
-static struct slice span_name(enum stock_operation operation)
-{
-	switch (operation) {
-	case STOCK_reserve:
-		return SLICE("stock.reserve");
-	case STOCK_release:
-		return SLICE("stock.release");
-	case STOCK_sell:
-		break;
-	}
-	return SLICE("stock.sell");
-}
-
-static void begin_span(struct waiter *waiter, const struct stock_request *request)
-{
-	const struct trace_context *parent = request->trace;
-	struct trace_context kept;
-
-	if (parent) {
-		kept = *parent;
-		buf_reset(&waiter->trace_state);
-		buf_append(&waiter->trace_state, parent->state);
-		kept.state = buf_slice(&waiter->trace_state);
-		parent = &kept;
-	}
-	waiter->span = span_start(loop_observer(waiter->stock->loop)->tracer,
-				  SPAN_internal, span_name(request->operation), parent);
-}
 
 static struct waiter *waiter_create(struct stock *stock,
 				    const struct stock_request *request,
@@ -345,22 +255,11 @@ static struct waiter *waiter_create(struct stock *stock,
 				       : mem_zeroed(1, sizeof *waiter);
 
 	stock->unused_count -= unused != NULL;
-	list_init(&waiter->member);
 	stock->open++;
+	waiter_init(waiter, stock->loop, request);
 	waiter->stock = stock;
-	waiter->lane = NULL;
-	waiter->answered = false;
-	waiter->deadline = request->deadline;
-	waiter->timer = (struct timer){ 0 };
-	begin_span(waiter, request);
 	waiter->done = done;
 	waiter->context = context;
-	waiter->why.kind = FAULT_none;
-	waiter->request =
-		(struct batch_request){ .operation = request->operation,
-					.order_id = copy_id(waiter, request->order_id),
-					.lines = waiter->lines,
-					.ttl_s = request->ttl_s };
 	return waiter;
 }
 
@@ -371,13 +270,14 @@ static void answer_refused(void *context)
 	struct list *first;
 
 	while (!list_empty(&stock->refused)) {
+		struct stock_blame blame = nobody;
 		struct waiter *waiter;
-		struct slice sku;
 
 		first = stock->refused.next;
 		waiter = list_of(first, struct waiter, member);
-		sku = waiter->request.line_count ? waiter->lines[0].sku : SLICE("");
-		answer(waiter, NULL, &waiter->why, sku, 0);
+		if (waiter->request.line_count)
+			blame.sku = waiter->lines[0].sku;
+		answer(waiter, NULL, &waiter->why, blame, 0);
 		waiter_unuse(stock, waiter);
 	}
 }
@@ -387,7 +287,7 @@ static void refuse_later(struct stock *stock, struct waiter *waiter, struct slic
 	if (sku.size > STOCK_SKU_MAX)
 		sku.size = STOCK_SKU_MAX;
 	if (sku.size)
-		copy_line(waiter, &(struct stock_line){ sku, 1 });
+		waiter_line(waiter, &(struct stock_line){ sku, 1 });
 	list_append(&stock->refused, &waiter->member);
 	loop_defer(stock->loop, &stock->refuse, answer_refused, stock);
 }
@@ -403,13 +303,13 @@ void stock_submit(struct stock *stock, const struct stock_request *request,
 		fault_set_status(&waiter->why, FAULT_limit, 503,
 				 "%u requests for stock are under way already",
 				 stock->open - 1);
-	if (full || !request_fits(request, &sku, &waiter->why)) {
+	if (full || !waiter_accepts(request, &sku, &waiter->why)) {
 		refuse_later(stock, waiter, sku);
 		return;
 	}
 	for (size_t i = 0; request->operation == STOCK_reserve && i < request->line_count;
 	     i++)
-		copy_line(waiter, &request->lines[i]);
+		waiter_line(waiter, &request->lines[i]);
 	list_append(&stock->waiting, &waiter->member);
 	timer_start(stock->loop, &waiter->timer, request->deadline, waiter_late, waiter);
 	loop_defer(stock->loop, &stock->start, start_lanes, stock);
@@ -444,7 +344,7 @@ static void cancel(struct waiter *waiter)
 	struct fault why;
 
 	fault_set(&why, FAULT_cancelled, "the service stops");
-	answer(waiter, NULL, &why, SLICE(""), 0);
+	answer(waiter, NULL, &why, nobody, 0);
 	list_remove(&waiter->member);
 	waiter_free(waiter);
 }

@@ -1,7 +1,8 @@
 ---@meta native.stock
--- Holding, releasing and selling stock; idempotent by order. Every function waits, 5 s at
--- most. What the caller decides about comes back as nil, why (why.sku where one is to
--- blame); a database that does not answer is raised.
+-- Holding stock, and what becomes of it; idempotent by order. Every function waits, 5 s
+-- at most. What the caller decides about comes back as nil, why (why.sku where one is to
+-- blame, why.hold where the state of the hold is); a database that does not answer is
+-- raised.
 
 ---@class native.stock_wish
 ---@field order_id string
@@ -25,6 +26,16 @@ local stock = {}
 ---@return native.reservation? reservation
 ---@return fault? why refused: not enough; missing: no such SKU
 function stock.reserve(wish) end
+
+---@param order_id string
+---@return {cancelled: boolean}? answer false: it had ended so before
+---@return fault? why
+function stock.cancel(order_id) end
+
+---@param order_id string
+---@return {expired: boolean}? answer false: nothing is held, or its time has not come
+---@return fault? why
+function stock.expire(order_id) end
 
 ---@param order_id string
 ---@return {released: boolean}? answer false: there was nothing (left) to release

@@ -93,7 +93,7 @@ static void finished(struct customer *customer, const struct fault *why)
 }
 
 static void answered(void *context, const struct stock_answer *answer,
-		     const struct fault *why, struct slice sku)
+		     const struct fault *why, struct stock_blame blame)
 {
 	finished(context, why);
 }

@@ -22,6 +22,7 @@ struct bench {
 	struct metrics *metrics;
 	struct series *counter;
 	struct series *histogram;
+	struct series *summary;
 	struct tracer *tracer;
 	struct tracer *deaf; /* samples nothing */
 	struct log_hub *hub;
@@ -45,6 +46,11 @@ static void add(struct bench *bench, int i)
 static void observe(struct bench *bench, int i)
 {
 	series_observe(bench->histogram, 0.003);
+}
+
+static void observe_summary(struct bench *bench, int i)
+{
+	series_observe(bench->summary, 0.001 * (1 + (i & 63)));
 }
 
 static void find_and_observe(struct bench *bench, int i)
@@ -143,11 +149,16 @@ int main(void)
 	struct tracer_config config = { .sampler = SAMPLER_always_on,
 					.recording = true,
 					.ring_bytes = 1 << 22 };
+	struct metric_def summary = { .type = METRIC_summary,
+				      .name = SLICE("bench_seconds"),
+				      .help = SLICE("Durations.") };
 	struct bench bench = { .metrics = metrics_create() };
 
 	bench.meter = meter_create(bench.metrics);
 	bench.counter = meter_own(bench.meter, METRIC_log_dropped, 0);
 	bench.histogram = meter_own(bench.meter, METRIC_loop_lag, 0);
+	bench.summary = meter_series(
+		bench.meter, metrics_declare(bench.metrics, &summary, NULL), NULL, 0);
 	bench.tracer = tracer_create(&config, 1);
 	config.sampler = SAMPLER_always_off;
 	bench.deaf = tracer_create(&config, 1);
@@ -155,6 +166,7 @@ int main(void)
 	bench.log = log_create(bench.hub, 1 << 22);
 	measure(&bench, "counter add", add);
 	measure(&bench, "histogram observe", observe);
+	measure(&bench, "summary observe", observe_summary);
 	measure(&bench, "series by 3 labels, then observe", find_and_observe);
 	measure(&bench, "span: start, 8 attributes, end", whole_span);
 	measure(&bench, "the same, not sampled", unsampled_span);

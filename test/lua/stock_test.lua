@@ -5,8 +5,12 @@ local test = require "test"
 test.case("a wish without an order or items is an error", function()
   test.equal(pcall(stock.reserve, {}), false)
   test.equal(pcall(stock.reserve, { order_id = "o1", ttl_s = 1 }), false)
-  test.equal(pcall(stock.release), false)
-  test.equal(pcall(stock.sell), false)
+end)
+
+test.case("settling nobody's stock is an error", function()
+  for _, name in ipairs { "cancel", "expire", "release", "sell" } do
+    test.equal(pcall(stock[name]), false, name)
+  end
 end)
 
 return test.suite()

@@ -122,6 +122,53 @@ static void a_refusal_names_the_sku(void **state)
 		   "true false");
 }
 
+static void a_refusal_says_what_became_of_the_hold(void **state)
+{
+	struct shop *shop = *state;
+
+	assert_run(&shop->rig,
+		   SETUP
+		   "stock.reserve{order_id = 'o4', ttl_s = 60, items = {{sku = 'A', "
+		   "quantity = 1}}} "
+		   "local early = stock.expire('o4').expired "
+		   "local sold = stock.sell('o4').sold "
+		   "local r, why = stock.release('o4') "
+		   "local back, again = stock.cancel('o4').cancelled, "
+		   "stock.cancel('o4').cancelled "
+		   "local r, then_ = stock.sell('o4') "
+		   "return early, sold, why.hold, why.sku, back, again, then_.hold",
+		   "false true sold nil true false returned");
+	assert_run(&shop->rig,
+		   SETUP
+		   "local closed = stock.cancel('o5').cancelled "
+		   "local r, why = stock.reserve{order_id = 'o5', ttl_s = 60, items = "
+		   "{{sku = 'A', quantity = 1}}} "
+		   "return closed, why.kind, why.hold, stock.expire('nobody').expired",
+		   "true refused released false");
+}
+
+static void a_hold_expires_and_is_taken_anew(void **state)
+{
+	struct shop *shop = *state;
+
+	assert_run(&shop->rig,
+		   SETUP
+		   "return stock.reserve{order_id = 'o6', ttl_s = 60, items = {{sku = "
+		   "'A', quantity = 1}}} ~= nil",
+		   "true");
+	pg_server_run(&shop->server, "update holds set expires_at = now() "
+				     "where order_id = 'o6'");
+	assert_run(&shop->rig,
+		   SETUP
+		   "local expired = stock.expire('o6').expired "
+		   "local r, why = stock.sell('o6') "
+		   "local anew = stock.reserve{order_id = 'o6', ttl_s = 60, items = "
+		   "{{sku = 'A', quantity = 2}}} "
+		   "return expired, why.hold, anew.items[1].quantity, "
+		   "stock.sell('o6').sold",
+		   "true expired 2 true");
+}
+
 static void wrong_use_is_an_error(void **state)
 {
 	struct shop *shop = *state;
@@ -196,6 +243,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_hold_is_made_told_again_and_sold),
 		cmocka_unit_test(a_refusal_names_the_sku),
+		cmocka_unit_test(a_refusal_says_what_became_of_the_hold),
+		cmocka_unit_test(a_hold_expires_and_is_taken_anew),
 		cmocka_unit_test(wrong_use_is_an_error),
 		cmocka_unit_test(a_request_outlives_its_machine_and_its_trace),
 		cmocka_unit_test(a_database_that_is_gone_is_raised),

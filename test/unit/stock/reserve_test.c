@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include <cmocka.h>
+#include <libpq-fe.h>
 
 #include "../store/ground.h"
 #include "../store/pg_server.h"
@@ -57,11 +58,30 @@ static long count_of(const char *query)
 /* Empty tables but for SKUs A (two warehouses), B and C. */
 static void fresh_tables(void)
 {
-	sql("truncate movements, hold_lines, holds, stock, products restart identity");
+	sql("truncate adjustments, movements, hold_lines, holds, stock, products restart "
+	    "identity");
 	sql("insert into products (sku, name, unit_price) values ('A', 'a', 100), "
 	    "('B', 'b', 200), ('C', 'c', 300)");
 	sql("insert into stock (sku, warehouse, on_hand) values ('A', 'east', 60), "
 	    "('A', 'west', 40), ('B', 'east', 10)");
+	sql("insert into movements (sku, warehouse, quantity, reason) "
+	    "select sku, warehouse, on_hand, 'initial' from stock");
+}
+
+static void set_on_hand(const char *sku, int units)
+{
+	sql("insert into movements (sku, warehouse, quantity, reason) select sku, "
+	    "warehouse, %d - on_hand, 'correction' from stock where sku = '%s'",
+	    units, sku);
+	sql("update stock set on_hand = %d where sku = '%s'", units, sku);
+}
+
+/* The hold of an order, as if so much time had gone by. */
+static void age(const char *order, int seconds)
+{
+	sql("update holds set expires_at = expires_at - interval '%d s' "
+	    "where order_id = '%s'",
+	    seconds, order);
 }
 
 /* What must hold between transactions, whatever happened. */
@@ -78,14 +98,20 @@ static void tables_check(void)
 			"using (sku, warehouse) where s.reserved <> coalesce(x.held, 0)"),
 		0);
 	assert_int_equal(
-		count_of("select count(*) from (select sku, warehouse, sum(quantity) q "
-			 "from "
-			 "hold_lines l join holds h on h.id = l.hold_id and "
-			 "h.state = 'sold' group by 1, 2) a full join (select sku, "
-			 "warehouse, -sum(quantity) q from movements where reason = "
-			 "'sold' "
-			 "group by 1, 2) b using (sku, warehouse) where a.q is distinct "
-			 "from b.q"),
+		count_of(
+			"select count(*) from stock s left join (select sku, warehouse, "
+			"sum(quantity) as moved from movements group by 1, 2) m "
+			"using (sku, warehouse) where s.on_hand <> coalesce(m.moved, 0)"),
+		0);
+	/* What left for an order, and what came back, is what its hold says. */
+	assert_int_equal(
+		count_of("select count(*) from (select h.order_id, l.sku, l.warehouse, "
+			 "-sum(l.quantity) as q from hold_lines l join holds h on "
+			 "h.id = l.hold_id and h.state = 'sold' group by 1, 2, 3) a "
+			 "full join (select order_id, sku, warehouse, sum(quantity) as q "
+			 "from movements where order_id is not null group by 1, 2, 3 "
+			 "having sum(quantity) <> 0) b using (order_id, sku, warehouse) "
+			 "where a.q is distinct from b.q"),
 		0);
 }
 
@@ -126,6 +152,7 @@ struct reply {
 	bool answered;
 	enum fault_kind fault;
 	char sku[40];
+	char blamed[16];
 	char hold[40];
 	char detail[128];
 	bool changed;
@@ -145,7 +172,7 @@ static void keep(char *to, size_t size, struct slice text)
 }
 
 static void answered(void *context, const struct stock_answer *answer,
-		     const struct fault *why, struct slice sku)
+		     const struct fault *why, struct stock_blame blame)
 {
 	struct reply *reply = context;
 
@@ -154,7 +181,8 @@ static void answered(void *context, const struct stock_answer *answer,
 	reply->answered = true;
 	if (reply->left)
 		--*reply->left;
-	keep(reply->sku, sizeof(reply->sku), sku);
+	keep(reply->sku, sizeof(reply->sku), blame.sku);
+	keep(reply->blamed, sizeof(reply->blamed), blame.hold);
 	if (why) {
 		reply->fault = why->kind;
 		keep(reply->detail, sizeof(reply->detail), slice_text(why->detail));
@@ -251,7 +279,8 @@ static void a_hold_is_made_sold_and_told_again(void **state)
 			 FAULT_refused);
 	assert_int_equal(count_of("select sum(on_hand) from stock"), 104);
 	assert_int_equal(count_of("select sum(reserved) from stock"), 0);
-	assert_int_equal(count_of("select count(*) from movements"), 2);
+	assert_int_equal(count_of("select count(*) from movements where reason = 'sold'"),
+			 2);
 	tables_check();
 	worker_destroy(&worker);
 }
@@ -278,6 +307,124 @@ static void a_release_gives_back_once(void **state)
 	assert_int_equal(ask(&worker, STOCK_reserve, "o", &all, 1).fault, FAULT_refused);
 	assert_int_equal(ask(&worker, STOCK_release, "q", NULL, 0).fault, FAULT_missing);
 	assert_int_equal(ask(&worker, STOCK_reserve, "p", &all, 1).fault, FAULT_none);
+	tables_check();
+	worker_destroy(&worker);
+}
+
+static void a_hold_whose_time_has_passed_expires_once(void **state)
+{
+	struct stock_line all = line("A", 100);
+	struct worker worker;
+	struct reply reply;
+
+	fresh_tables();
+	worker_create(&worker, 1);
+	ask(&worker, STOCK_reserve, "o", &all, 1);
+	reply = ask(&worker, STOCK_expire, "o", NULL, 0);
+	assert_int_equal(reply.fault, FAULT_none);
+	assert_false(reply.changed); /* not yet */
+	age("o", 61);
+	assert_true(ask(&worker, STOCK_expire, "o", NULL, 0).changed);
+	assert_false(ask(&worker, STOCK_expire, "o", NULL, 0).changed);
+	assert_int_equal(count_of("select sum(reserved) from stock"), 0);
+	reply = ask(&worker, STOCK_sell, "o", NULL, 0);
+	assert_int_equal(reply.fault, FAULT_refused);
+	assert_string_equal(reply.blamed, "expired");
+	assert_string_equal(reply.sku, "");
+	assert_false(ask(&worker, STOCK_release, "o", NULL, 0).changed);
+	reply = ask(&worker, STOCK_expire, "nobody's", NULL, 0);
+	assert_int_equal(reply.fault, FAULT_none);
+	assert_false(reply.changed);
+	assert_int_equal(count_of("select count(*) from holds"), 1);
+	tables_check();
+	worker_destroy(&worker);
+}
+
+static void a_hold_that_expired_is_taken_anew(void **state)
+{
+	struct stock_line before[] = { line("A", 70), line("B", 2) };
+	struct stock_line after[] = { line("A", 3) };
+	struct stock_line too_many[] = { line("B", 11) };
+	struct reply first, again;
+	struct worker worker;
+
+	fresh_tables();
+	worker_create(&worker, 1);
+	first = ask(&worker, STOCK_reserve, "o", before, 2);
+	assert_int_equal(first.count, 3);
+	age("o", 61);
+	ask(&worker, STOCK_expire, "o", NULL, 0);
+	again = ask(&worker, STOCK_reserve, "o", too_many, 1);
+	assert_int_equal(again.fault, FAULT_refused);
+	assert_string_equal(again.sku, "B");
+	assert_int_equal(count_of("select count(*) from hold_lines"), 3);
+	again = ask(&worker, STOCK_reserve, "o", after, 1);
+	assert_int_equal(again.fault, FAULT_none);
+	assert_true(again.changed);
+	assert_string_equal(again.hold, first.hold);
+	assert_true(again.expires_at.ns > clock_wall().ns);
+	assert_int_equal(again.count, 1);
+	assert_int_equal(count_of("select sum(quantity) from hold_lines"), 3);
+	assert_int_equal(count_of("select count(*) from holds"), 1);
+	tables_check();
+	assert_true(ask(&worker, STOCK_sell, "o", NULL, 0).changed);
+	assert_int_equal(count_of("select sum(on_hand) from stock"), 107);
+	tables_check();
+	worker_destroy(&worker);
+}
+
+static void cancelling_ends_whatever_there_is(void **state)
+{
+	struct stock_line all = line("A", 100), one = line("A", 1);
+	struct worker worker;
+	struct reply reply;
+
+	fresh_tables();
+	worker_create(&worker, 1);
+	ask(&worker, STOCK_reserve, "sold", &all, 1);
+	ask(&worker, STOCK_sell, "sold", NULL, 0);
+	assert_int_equal(ask(&worker, STOCK_reserve, "held", &one, 1).fault,
+			 FAULT_refused);
+	assert_true(ask(&worker, STOCK_cancel, "sold", NULL, 0).changed);
+	assert_false(ask(&worker, STOCK_cancel, "sold", NULL, 0).changed);
+	assert_int_equal(count_of("select sum(on_hand) from stock"), 110);
+	assert_int_equal(count_of("select count(*) from movements where reason = "
+				  "'returned' and order_id = 'sold'"),
+			 2);
+	assert_string_equal(ask(&worker, STOCK_sell, "sold", NULL, 0).blamed, "returned");
+	tables_check();
+	assert_int_equal(ask(&worker, STOCK_reserve, "held", &one, 1).fault, FAULT_none);
+	assert_true(ask(&worker, STOCK_cancel, "held", NULL, 0).changed);
+	assert_string_equal(ask(&worker, STOCK_sell, "held", NULL, 0).blamed, "released");
+	ask(&worker, STOCK_reserve, "expired", &one, 1);
+	age("expired", 61);
+	ask(&worker, STOCK_expire, "expired", NULL, 0);
+	assert_true(ask(&worker, STOCK_cancel, "expired", NULL, 0).changed);
+	reply = ask(&worker, STOCK_reserve, "expired", &one, 1);
+	assert_string_equal(reply.blamed, "released");
+	assert_int_equal(count_of("select sum(reserved) from stock"), 0);
+	tables_check();
+	worker_destroy(&worker);
+}
+
+static void a_reserve_that_comes_after_the_cancellation_is_refused(void **state)
+{
+	struct stock_line one = line("A", 1);
+	struct worker worker;
+	struct reply reply;
+
+	fresh_tables();
+	worker_create(&worker, 1);
+	reply = ask(&worker, STOCK_cancel, "o", NULL, 0);
+	assert_int_equal(reply.fault, FAULT_none);
+	assert_true(reply.changed);
+	assert_int_equal(strlen(reply.hold), 36);
+	assert_false(ask(&worker, STOCK_cancel, "o", NULL, 0).changed);
+	reply = ask(&worker, STOCK_reserve, "o", &one, 1);
+	assert_int_equal(reply.fault, FAULT_refused);
+	assert_string_equal(reply.blamed, "released");
+	assert_string_equal(ask(&worker, STOCK_sell, "o", NULL, 0).blamed, "released");
+	assert_int_equal(count_of("select sum(reserved) from stock"), 0);
 	tables_check();
 	worker_destroy(&worker);
 }
@@ -404,6 +551,18 @@ struct racer {
 	unsigned other;
 };
 
+/* Mostly reserves. */
+static enum stock_operation any_operation(struct random *random)
+{
+	static const enum stock_operation some[] = {
+		STOCK_reserve, STOCK_reserve, STOCK_reserve, STOCK_reserve,
+		STOCK_reserve, STOCK_release, STOCK_sell,    STOCK_sell,
+		STOCK_cancel,  STOCK_expire,  STOCK_expire,
+	};
+
+	return some[random_below(random, sizeof some / sizeof *some)];
+}
+
 /* Random work over a few orders and SKUs, so that two of these meet all the time. */
 static void race(void *context)
 {
@@ -419,15 +578,12 @@ static void race(void *context)
 				line(skus[random_below(&random, 2)], 1),
 				line(skus[random_below(&random, 2)], 1)
 			};
-			enum stock_operation operation = STOCK_reserve;
-			uint64_t dice = random_below(&random, 10);
 			char order[32];
 
-			if (dice > 5)
-				operation = dice > 8 ? STOCK_sell : STOCK_release;
-			snprintf(order, sizeof(order), "order-%u",
-				 (unsigned)random_below(&random, 300));
-			submit(&racer->worker, operation, order, lines, 2, &replies[i]);
+			snprintf(order, sizeof(order), "order-%u-%u", round / 4,
+				 (unsigned)random_below(&random, 40));
+			submit(&racer->worker, any_operation(&random), order, lines, 2,
+			       &replies[i]);
 		}
 		for (unsigned i = 0; i < 40; i++) {
 			wait_for(&racer->worker, &replies[i]);
@@ -441,12 +597,17 @@ static void race(void *context)
 	free(replies);
 }
 
+/* Holds made by these have no time at all: each may expire at once. */
 static void two_workers_race_and_the_books_balance(void **state)
 {
 	struct thread *threads[2];
 	struct racer racers[2];
 
 	fresh_tables();
+	sql("create function no_time() returns trigger language plpgsql as "
+	    "$$ begin new.expires_at := now(); return new; end $$");
+	sql("create trigger no_time before insert or update on holds for each row "
+	    "execute function no_time()");
 	for (unsigned i = 0; i < 2; i++) {
 		racers[i] = (struct racer){ .seed = 7 + i };
 		worker_create(&racers[i].worker, 2);
@@ -458,7 +619,123 @@ static void two_workers_race_and_the_books_balance(void **state)
 		assert_true(racers[i].granted > 0);
 		worker_destroy(&racers[i].worker);
 	}
+	sql("drop trigger no_time on holds");
+	sql("drop function no_time()");
 	tables_check();
+	for (unsigned i = 0; i < 3; i++) {
+		static const char *const met[] = { "expired", "sold", "returned" };
+		char query[96];
+
+		snprintf(query, sizeof query,
+			 "select count(*) from holds where state = '%s'", met[i]);
+		assert_true(count_of(query) > 0);
+	}
+}
+
+/* Both go on: what one waits for may be locked by the other. */
+static void wait_for_both(struct worker workers[2], const struct reply *one,
+			  const struct reply *other)
+{
+	struct mono limit = mono_after_ms(clock_mono(), 30000);
+
+	while (!one->answered || !other->answered) {
+		assert_true(clock_mono().ns < limit.ns);
+		for (unsigned w = 0; w < 2; w++) {
+			loop_turn(workers[w].ground.loop, 1);
+			stock_check(workers[w].stock);
+		}
+	}
+}
+
+/* A worker that reserves and one that cancels, the same new order ids in opposite
+ * orders: unique violations, batches that are split, holds and tombstones. */
+static void a_cancellation_races_the_reserve_of_its_order(void **state)
+{
+	enum { ROUNDS = 20, ORDERS = 40 };
+	struct reply replies[ORDERS][2] = { { { 0 } } };
+	struct stock_line one = line("A", 1);
+	struct worker workers[2];
+	char order[32];
+
+	fresh_tables();
+	set_on_hand("A", 100000);
+	for (unsigned w = 0; w < 2; w++)
+		worker_create(&workers[w], 2);
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		for (unsigned i = 0; i < ORDERS; i++) {
+			snprintf(order, sizeof(order), "order-%u-%u", round, i);
+			submit(&workers[0], STOCK_reserve, order, &one, 1,
+			       &replies[i][0]);
+			snprintf(order, sizeof(order), "order-%u-%u", round,
+				 ORDERS - 1 - i);
+			submit(&workers[1], STOCK_cancel, order, NULL, 0,
+			       &replies[ORDERS - 1 - i][1]);
+		}
+		for (unsigned i = 0; i < ORDERS; i++) {
+			wait_for_both(workers, &replies[i][0], &replies[i][1]);
+			assert_int_equal(replies[i][1].fault, FAULT_none);
+			assert_true(replies[i][1].changed);
+			if (replies[i][0].fault != FAULT_none)
+				assert_string_equal(replies[i][0].blamed, "released");
+		}
+	}
+	assert_int_equal(count_of("select count(*) from holds where state = 'released'"),
+			 ROUNDS * ORDERS);
+	assert_int_equal(count_of("select sum(reserved) from stock"), 0);
+	tables_check();
+	for (unsigned w = 0; w < 2; w++)
+		worker_destroy(&workers[w]);
+}
+
+/* Turns both workers until so many sessions of the server wait for a lock. */
+static void wait_for_locks(struct worker workers[2], long wanted)
+{
+	struct mono limit = mono_after_ms(clock_mono(), 15000);
+
+	while (count_of("select count(*) from pg_locks where not granted") < wanted) {
+		assert_true(clock_mono().ns < limit.ns);
+		for (unsigned w = 0; w < 2; w++)
+			loop_turn(workers[w].ground.loop, 1);
+	}
+}
+
+/* Whoever had to wait for the row of a hold must see the lines it has now. The first
+ * worker is stopped in the middle of taking a hold anew, by a lock of the test's. */
+static void lines_that_were_replaced_meanwhile_are_not_settled(void **state)
+{
+	struct stock_line fifty = line("A", 50), three = line("B", 3);
+	PGconn *gate = PQconnectdb(server.url);
+	struct reply replies[2] = { { 0 } };
+	struct worker workers[2];
+
+	fresh_tables();
+	for (unsigned w = 0; w < 2; w++)
+		worker_create(&workers[w], 1);
+	ask(&workers[0], STOCK_reserve, "o", &fifty, 1);
+	age("o", 61);
+	ask(&workers[0], STOCK_expire, "o", NULL, 0);
+	sql("create function at_gate() returns trigger language plpgsql as "
+	    "$$ begin perform pg_advisory_xact_lock(7); return old; end $$");
+	sql("create trigger at_gate before delete on hold_lines for each row "
+	    "execute function at_gate()");
+	PQclear(PQexec(gate, "select pg_advisory_lock(7)"));
+	submit(&workers[0], STOCK_reserve, "o", &three, 1, &replies[0]);
+	wait_for_locks(workers, 1);
+	submit(&workers[1], STOCK_sell, "o", NULL, 0, &replies[1]);
+	wait_for_locks(workers, 2);
+	PQfinish(gate);
+	wait_for_both(workers, &replies[0], &replies[1]);
+	sql("drop trigger at_gate on hold_lines");
+	sql("drop function at_gate()");
+	assert_int_equal(replies[0].fault, FAULT_none);
+	assert_int_equal(replies[1].fault, FAULT_none);
+	assert_int_equal(replies[1].count, 1);
+	assert_string_equal(replies[1].taken[0].sku, "B");
+	assert_int_equal(replies[1].taken[0].quantity, 3);
+	assert_int_equal(count_of("select sum(on_hand - reserved) from stock"), 107);
+	tables_check();
+	for (unsigned w = 0; w < 2; w++)
+		worker_destroy(&workers[w]);
 }
 
 static void the_same_orders_by_two_workers_are_held_once(void **state)
@@ -477,14 +754,10 @@ static void the_same_orders_by_two_workers_are_held_once(void **state)
 		snprintf(order, sizeof(order), "order-%u", 49 - i);
 		submit(&workers[1], STOCK_reserve, order, &one, 1, &replies[1][49 - i]);
 	}
-	for (unsigned turns = 0; turns < 50; turns++)
-		for (unsigned w = 0; w < 2; w++)
-			loop_turn(workers[w].ground.loop, 1);
 	for (unsigned i = 0; i < 50; i++) {
-		for (unsigned w = 0; w < 2; w++) {
-			wait_for(&workers[w], &replies[w][i]);
+		wait_for_both(workers, &replies[0][i], &replies[1][i]);
+		for (unsigned w = 0; w < 2; w++)
 			assert_int_equal(replies[w][i].fault, FAULT_none);
-		}
 		assert_string_equal(replies[0][i].hold, replies[1][i].hold);
 		assert_int_equal(replies[0][i].changed + replies[1][i].changed, 1);
 	}
@@ -516,7 +789,7 @@ static void a_crash_of_the_database_is_told_and_nothing_is_half_done(void **stat
 	char order[32];
 
 	fresh_tables();
-	sql("update stock set on_hand = 100000 where sku = 'A'");
+	set_on_hand("A", 100000);
 	worker_create(&worker, 2);
 	for (unsigned i = 0; i < 600; i++) {
 		snprintf(order, sizeof(order), "order-%u", i);
@@ -633,7 +906,7 @@ static void sixty_four_customers_of_one_sku(void **state)
 	char order[32];
 
 	fresh_tables();
-	sql("update stock set on_hand = 100000 where sku = 'A'");
+	set_on_hand("A", 100000);
 	worker_create(&worker, 1);
 	ask(&worker, STOCK_release, "warm", NULL, 0);
 	start = clock_mono();
@@ -674,11 +947,17 @@ int main(int count, char **arguments)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_hold_is_made_sold_and_told_again),
 		cmocka_unit_test(a_release_gives_back_once),
+		cmocka_unit_test(a_hold_whose_time_has_passed_expires_once),
+		cmocka_unit_test(a_hold_that_expired_is_taken_anew),
+		cmocka_unit_test(cancelling_ends_whatever_there_is),
+		cmocka_unit_test(a_reserve_that_comes_after_the_cancellation_is_refused),
 		cmocka_unit_test(an_order_gets_all_of_its_lines_or_nothing),
 		cmocka_unit_test(nonsense_is_bad_input),
 		cmocka_unit_test(many_at_once_never_sell_more_than_there_is),
 		cmocka_unit_test(an_order_id_twice_in_flight_is_one_hold),
 		cmocka_unit_test(two_workers_race_and_the_books_balance),
+		cmocka_unit_test(a_cancellation_races_the_reserve_of_its_order),
+		cmocka_unit_test(lines_that_were_replaced_meanwhile_are_not_settled),
 		cmocka_unit_test(the_same_orders_by_two_workers_are_held_once),
 		cmocka_unit_test(
 			a_crash_of_the_database_is_told_and_nothing_is_half_done),
