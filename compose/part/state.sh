@@ -8,7 +8,7 @@ orders        1 postgres redis amqp
 inventory     2 postgres redis amqp
 payments      3 postgres redis
 users         4 postgres redis
-notifications 5 postgres amqp
+notifications 5 postgres redis amqp
 acquirer      6 postgres
 '
 stores=(postgres redis epmd rabbitmq)

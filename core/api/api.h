@@ -24,6 +24,7 @@ struct loop;
 struct metrics;
 struct pg_pool;
 struct redis_pool;
+struct socket_feed;
 struct socket_hub;
 struct stock;
 struct tracer;
@@ -44,6 +45,7 @@ struct api {
 	struct http_client *http;
 	struct stock *stock;
 	struct socket_hub *sockets;
+	struct socket_feed *feed; /* NULL: broadcasts stay in this process */
 	void (*wake_job)(void *context,
 			 struct slice name); /* any worker: run the job soon */
 	void *wake_job_context;

@@ -4,13 +4,14 @@
  */
 #include "api/api.h"
 
+#include "api/socket_feed.h"
 #include "api/socket_hub.h"
 #include "base/utf8.h"
 
 #include <lauxlib.h>
 
-/* ws.broadcast(channel, text) -> : to every connection of this process that joined the
- * channel */
+/* ws.broadcast(channel, text) -> : to every connection that joined the channel, of this
+ * process and of those that serve the same */
 static int l_ws_broadcast(lua_State *L)
 {
 	const struct api *api = api_of(L);
@@ -19,7 +20,10 @@ static int l_ws_broadcast(lua_State *L)
 	luaL_argcheck(L, utf8_valid(text) == text.size, 2, "this is not UTF-8");
 	if (!api->sockets)
 		return api_absent(L, "WebSocket connections", "a socket in its script");
-	socket_hub_broadcast(api->sockets, channel, text);
+	if (api->feed)
+		socket_feed_broadcast(api->feed, channel, text);
+	else
+		socket_hub_broadcast(api->sockets, channel, text);
 	return 0;
 }
 

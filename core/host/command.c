@@ -30,6 +30,31 @@ const struct command commands[] = {
 		.run = cmd_check,
 	},
 	{
+		.name = "dead",
+		.arguments = "SERVICE|QUEUE [OPTION]...",
+		.summary = "Shows messages that could not be handled, and replays them.",
+		.details =
+			"Each queue that a service consumes has QUEUE.dead, for what its "
+			"consumer refuses.\n"
+			"SERVICE is LAB/SERVICE, or a .lua file: all its queues. Where "
+			"they are, says\n"
+			"ORRERY_AMQP_URL. Without an option: how many there are, and the "
+			"oldest of them;\n"
+			"they stay in their places.\n\n"
+			"  --replay     send them back to the queue they came from; one "
+			"may come twice, with\n"
+			"               the same id, when this is interrupted; none is "
+			"ever lost\n"
+			"  --drop       delete the one with --id\n"
+			"  --id ID      only the message with this id\n"
+			"  --limit N    show so many of each queue; else 10\n"
+			"  --json       show one JSON object a line, with headers and "
+			"the whole body\n" ROOT_OPTION,
+		.failed = "no broker, no such queue, or no such letter",
+		.example = "orrery dead oms/notifications --replay",
+		.run = cmd_dead,
+	},
+	{
 		.name = "explain",
 		.arguments = "[NAME]",
 		.summary = "Tells what a name means; without one, lists all names.",

@@ -25,6 +25,7 @@ struct command {
 enum { EXIT_well = 0, EXIT_failed = 1, EXIT_usage = 2 };
 
 int cmd_check(char *const *args, size_t count);
+int cmd_dead(char *const *args, size_t count);
 int cmd_explain(char *const *args, size_t count);
 int cmd_migrate(char *const *args, size_t count);
 int cmd_reload(char *const *args, size_t count);

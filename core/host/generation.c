@@ -6,6 +6,7 @@
 #include "api/job.h"
 #include "api/service.h"
 #include "api/socket.h"
+#include "api/socket_feed.h"
 #include "base/check.h"
 #include "host/conf.h"
 #include "host/wiring.h"
@@ -127,6 +128,8 @@ void generation_adopt(struct generation *generation, struct loop *loop,
 	if (hooks)
 		generation->jobs = job_runner_create(loop, generation->api.vm,
 						     generation->service, hooks);
+	if (hooks && generation->api.feed && generation->service->socket_count > 0)
+		socket_feed_listen(generation->api.feed);
 }
 
 /* --- in service ------------------------------------------------------------------- */

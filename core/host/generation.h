@@ -59,8 +59,8 @@ struct generation_plan {
 struct generation *generation_build(const struct generation_plan *plan,
 				    struct buf *traceback, struct fault *why);
 
-/* Gives it to the worker's loop; watchdog may be NULL. hooks: the jobs run here; NULL:
- * they do not. */
+/* Gives it to the worker's loop; watchdog may be NULL. hooks: the jobs run here, and what
+ * other processes broadcast is heard here once there are sockets; NULL: neither. */
 void generation_adopt(struct generation *generation, struct loop *loop,
 		      struct watchdog *watchdog, const struct job_hooks *hooks);
 

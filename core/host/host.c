@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "host/host.h"
 
+#include "api/socket_feed.h"
 #include "api/socket_hub.h"
 #include "base/check.h"
+#include "base/hex.h"
+#include "base/random.h"
 #include "host/admin.h"
 #include "host/builder.h"
 #include "host/conf.h"
@@ -49,6 +52,7 @@ struct host {
 	size_t wired; /* workers that have their wiring */
 	struct intake *intake;
 	struct builder *builder;
+	char origin[SOCKET_ORIGIN_SIZE + 1]; /* of what this process broadcasts */
 	unsigned port;
 };
 
@@ -63,15 +67,21 @@ static void log_warnings(struct host *host)
 
 static void make_shared(struct host *host)
 {
+	enum log_dialect dialect = LOG_DIALECT_default;
 	enum log_severity least = LOG_info;
+	uint8_t origin[SOCKET_ORIGIN_SIZE / 2];
 
 	log_severity_of(slice_text(host->conf->log_level), &least);
+	log_dialect_of(slice_text(host->conf->log_dialect), &dialect);
 	host->metrics = metrics_create();
 	host->otel.environment = slice_text(host->conf->mode);
 	host->export = export_create(&host->otel, host->metrics, least);
+	export_lines_as(host->export, dialect);
 	host->logs = export_logs(host->export);
 	host->log = log_create(host->logs, LOG_RING_BYTES);
 	host->helper = helper_create(HELPER_THREADS, HELPER_QUEUE_MAX);
+	random_secure(origin, sizeof(origin));
+	hex_encode(origin, sizeof(origin), host->origin);
 	log_warnings(host);
 }
 
@@ -119,6 +129,7 @@ static bool wire_workers(struct host *host, struct fault *why)
 		wiring->api.amqp = host->amqp.amqp;
 		wiring->api.wake_job = wake_job;
 		wiring->api.wake_job_context = host;
+		wiring_open_feed(wiring, host->origin);
 		hubs[i] = wiring->api.sockets;
 		if (i + 1 == host->conf->workers) {
 			socket_hub_join(hubs, i + 1);

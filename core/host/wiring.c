@@ -2,6 +2,7 @@
 #include "host/wiring.h"
 
 #include "api/settings.h"
+#include "api/socket_feed.h"
 #include "api/socket_hub.h"
 #include "base/random.h"
 #include "host/conf.h"
@@ -150,6 +151,22 @@ bool wiring_init(struct wiring *wiring, const struct wiring_shared *shared,
 	return false;
 }
 
+void wiring_open_feed(struct wiring *wiring, const char *origin)
+{
+	struct socket_feed_config config = {
+		.loop = wiring->loop,
+		.hub = wiring->api.sockets,
+		.redis = wiring->api.redis,
+		.redis_url = wiring->conf->redis_url,
+		.lab = slice_text(wiring->conf->lab),
+		.service = slice_text(wiring->conf->service),
+		.origin = slice_text(origin),
+	};
+
+	if (config.redis)
+		wiring->api.feed = socket_feed_create(&config);
+}
+
 static int open_modules(struct lua_State *L)
 {
 	const struct api *api = vm_call_data(L);
@@ -183,10 +200,12 @@ void wiring_stop(struct wiring *wiring)
 	stock_destroy(api->stock);
 	pg_pool_destroy(api->pg);
 	redis_pool_destroy(api->redis);
+	socket_feed_destroy(api->feed);
 	http_client_destroy(api->http);
 	api->stock = NULL;
 	api->pg = NULL;
 	api->redis = NULL;
+	api->feed = NULL;
 	api->http = NULL;
 	vm_destroy(api->vm);
 	api->vm = NULL;

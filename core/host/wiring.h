@@ -41,6 +41,10 @@ struct wiring {
 bool wiring_init(struct wiring *wiring, const struct wiring_shared *shared,
 		 struct fault *why);
 
+/* For a service that is served: what it broadcasts reaches the other processes that serve
+ * it, when there is a Redis. origin names this process (socket_feed.h). */
+void wiring_open_feed(struct wiring *wiring, const char *origin);
+
 /* RabbitMQ, which the process has once, for all workers: its threads and what they record
  * with. */
 struct wiring_amqp {

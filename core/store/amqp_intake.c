@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "store/amqp_intake.h"
 
+#include "store/amqp_history.h"
+
 #include <amqp.h>
 #include <amqp_framing.h>
 
@@ -52,6 +54,20 @@ static bool integer_of(const amqp_field_value_t *value, int64_t *integer)
 	}
 }
 
+/* A dead letter that was sent back came by the name of its queue: it is shown with what
+ * it was published with. */
+static void intake_history(struct amqp_in *in, const amqp_table_t *headers)
+{
+	struct amqp_delivery *delivery = &in->delivery;
+	struct amqp_death death;
+
+	if (delivery->message.exchange.size > 0 || !amqp_death_read(headers, &death) ||
+	    !slice_equal(death.queue, delivery->queue))
+		return;
+	delivery->message.exchange = arena_copy(&in->arena, death.exchange);
+	delivery->message.routing_key = arena_copy(&in->arena, death.routing_key);
+}
+
 /* Keeps the text headers; reads the delivery count and the trace context out of them. */
 static void intake_headers(struct amqp_in *in, const amqp_table_t *table)
 {
@@ -94,8 +110,10 @@ static void intake_properties(struct amqp_in *in, const amqp_basic_properties_t 
 	if (p->_flags & AMQP_BASIC_CONTENT_TYPE_FLAG)
 		message->content_type =
 			arena_copy(&in->arena, slice_from(p->content_type));
-	if (p->_flags & AMQP_BASIC_HEADERS_FLAG)
+	if (p->_flags & AMQP_BASIC_HEADERS_FLAG) {
 		intake_headers(in, &p->headers);
+		intake_history(in, &p->headers);
+	}
 }
 
 bool amqp_intake_frame(struct amqp_in *in, const struct amqp_frame_t_ *frame)

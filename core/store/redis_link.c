@@ -37,6 +37,7 @@ struct redis_link {
 	bool ended;
 	bool want_read, want_write;
 	bool dirty;
+	size_t reply_size_max; /* 0: no bound */
 	struct fault why;
 };
 
@@ -147,12 +148,30 @@ static void forget(void *data)
 	link->connected = link->want_read = link->want_write = link->dirty = false;
 }
 
+void redis_link_bound(struct redis_link *link, size_t reply_size_max)
+{
+	link->reply_size_max = reply_size_max;
+}
+
+/* What the reader holds when it has read is the beginning of one reply. */
+static void read_some(struct redis_link *link)
+{
+	const struct redisReader *reader;
+
+	redisAsyncHandleRead(link->native);
+	if (!link->native || !link->reply_size_max)
+		return;
+	reader = link->native->c.reader;
+	if (reader->len - reader->pos > link->reply_size_max)
+		lose(link, "a reply is too large");
+}
+
 static void ready(void *context, bool readable, bool writable)
 {
 	struct redis_link *link = context;
 
 	if (readable && link->native)
-		redisAsyncHandleRead(link->native);
+		read_some(link);
 	if (writable && link->native)
 		redisAsyncHandleWrite(link->native);
 }

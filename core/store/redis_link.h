@@ -9,6 +9,8 @@
  * Invariants
  *   - replies come in the order of sending, each with the ticket it was sent with.
  *   - lost comes once, and nothing comes after it.
+ *
+ * A SUBSCRIBE makes it a connection that hears: its ticket comes with every message.
  */
 #ifndef STORE_REDIS_LINK_H
 #define STORE_REDIS_LINK_H
@@ -45,6 +47,10 @@ void redis_link_close(struct redis_link *link);
 
 /* wire: the command as RESP; copied. */
 void redis_link_send(struct redis_link *link, struct slice wire, void *ticket);
+
+/* From here on a reply that takes more than so many bytes ends the connection. At first
+ * there is no bound. */
+void redis_link_bound(struct redis_link *link, size_t reply_size_max);
 
 /* Writes what was sent. Called once a turn. */
 void redis_link_flush(struct redis_link *link);

@@ -17,7 +17,8 @@ function conn:close(code) end
 
 local ws = {}
 
---- To every connection of this process that joined the channel.
+--- To every connection that joined the channel: of this process at once, of the others
+--- that serve the same through Redis. Never waits; nobody is told when Redis is down.
 ---@param channel string
 ---@param text string
 function ws.broadcast(channel, text) end

@@ -11,7 +11,7 @@ import pytest
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = os.environ.get("ORRERY_BUILD", str(CHECKOUT / "build" / "gcc" / "orrery"))
-COMMANDS = ["check", "explain", "migrate", "reload", "routes", "run", "serve", "test"]
+COMMANDS = ["check", "dead", "explain", "migrate", "reload", "routes", "run", "serve", "test"]
 
 SERVICE = """\
 local app = require "app"

@@ -167,6 +167,36 @@ static void a_failing_job_is_logged_once_and_tried_again_in_its_time(void **stat
 	assert_lacks(buf_text(&lines), "job=\"failing\",outcome=\"internal\"} 1\n");
 }
 
+static double last_success(const char *job)
+{
+	struct slice name = slice_text(job);
+	double value;
+
+	return metrics_value(rig.metrics, SLICE("job_last_success_timestamp_seconds"),
+			     &name, 1, &value)
+		       ? value
+		       : 0;
+}
+
+static void only_a_success_leaves_its_time(void **state)
+{
+	double now = (double)clock_wall().ns / 1e9, first;
+
+	assert_true(last_success("slow") == 0);
+	turn_until("job failed", 1);
+	turn_until("slow ends", 1);
+	for (int turns = 0; turns < 1000 && last_success("slow") == 0; turns++)
+		loop_turn(rig.loop, 5);
+	first = last_success("slow");
+	assert_true(first >= now && first < now + 60);
+	assert_true(last_success("quick") > 0);
+	assert_true(last_success("failing") == 0);
+	job_runner_wake(runner, SLICE("slow"));
+	for (int turns = 0; turns < 1000 && last_success("slow") == first; turns++)
+		loop_turn(rig.loop, 5);
+	assert_true(last_success("slow") > first);
+}
+
 static void stopped_jobs_do_not_run_again(void **state)
 {
 	turn_until("slow begins", 1);
@@ -257,6 +287,7 @@ int main(void)
 		CLAIM(a_woken_job_runs_soon),
 		CLAIM(a_job_woken_while_it_runs_runs_once_more),
 		CLAIM(a_failing_job_is_logged_once_and_tried_again_in_its_time),
+		CLAIM(only_a_success_leaves_its_time),
 		CLAIM(stopped_jobs_do_not_run_again),
 		CLAIM(a_job_cut_short_by_the_end_is_no_failure),
 		CLAIM(a_job_that_is_busy_elsewhere_starts_when_woken_and_free),
