@@ -10,9 +10,9 @@
 -- A handler sees a request only after its credentials and its input were checked. It
 -- returns status, body[, headers], or a fault, or nil, why. It has until the service's
 -- task_timeout_ms, or the caller's x-envoy-expected-rq-timeout-ms where that is less.
-local fault = require "fault"
-local jwt = require "jwt"
-local shape = require "shape"
+-- Every service has one route more, GET /openapi.json, which tells of all the others.
+local admit = require "admit"
+local openapi = require "openapi"
 local native = require "native.job"
 
 local app = {}
@@ -34,74 +34,19 @@ local app = {}
 ---@field query? shape
 ---@field path? shape
 ---@field once_by? string a header that has to be there, such as "idempotency-key"
+---@field summary? string one short sentence without a full stop
+---@field answers? table<integer, shape|false> the bodies of 2xx answers; false: no body
+---@field faults? integer[] statuses beyond those that follow from the rest: 400, 413, 415
+---  and 422 with a body; 422 with query, path or once_by; 401 with auth, 403 with a list
+---  of roles; 500, 503, 504
 
 ---@class service
 local service = {}
 local of_service = { __index = service, __metatable = false }
 
--- Who is asking: nothing to say, or why not.
-local function check_user(req, auth)
-  local user, why = jwt.of_request(req)
-  if not user then
-    return why
-  end
-  req.user = user
-  if type(auth) == "table" then
-    for _, role in ipairs(auth) do
-      if user.role == role then
-        return nil
-      end
-    end
-    return fault.new("denied", "this needs another role", { status = 403 })
-  end
-end
-
--- "idempotency-key" as people write it.
-local function header_name(name)
-  return (name:gsub("^%a", string.upper):gsub("%-%a", string.upper))
-end
-
-local function check_part(req, part, expected, errors)
-  if expected then
-    local value, found = shape.check(expected, req[part], part ~= "body")
-    req[part] = value
-    for _, problem in ipairs(found or {}) do
-      errors[#errors + 1] = problem
-    end
-  end
-end
-
--- Everything that is wrong with the input, at once.
-local function check_input(req, options)
-  local errors = {}
-  check_part(req, "path", options.path, errors)
-  check_part(req, "query", options.query, errors)
-  if options.once_by then
-    req.once_key = req.headers[options.once_by]
-    if not req.once_key or not req.once_key:find("^[%w%p]+$") or #req.once_key > 200 then
-      errors[#errors + 1] = {
-        field = header_name(options.once_by),
-        message = "is a required header of 1 to 200 visible characters",
-      }
-    end
-  end
-  check_part(req, "body", options.body, errors)
-  if #errors > 0 then
-    return app.rejected(errors)
-  end
-end
-
 --- The fault for rejected fields, for checks that no shape can make.
----@param errors {field: string, message: string}[]
----@return fault
-function app.rejected(errors)
-  local first = errors[1]
-  local detail = first.field .. " " .. first.message
-  if #errors > 1 then
-    detail = ("%s (and %d more)"):format(detail, #errors - 1)
-  end
-  return fault.new("bad_input", detail, { errors = errors })
-end
+---@type fun(errors: {field: string, message: string}[]): fault
+app.rejected = admit.rejected
 
 local function add_route(self, method, path, options, fn)
   if fn == nil then
@@ -117,11 +62,13 @@ local function add_route(self, method, path, options, fn)
   table.insert(self.routes, {
     method = method,
     path = path,
-    auth = auth, once_by = options.once_by, -- these and the shapes: for descriptions
+    -- From here on for descriptions; and tests hold a route to its answers.
+    auth = auth, once_by = options.once_by, summary = options.summary,
+    answers = options.answers, faults = options.faults,
     shapes = { path = options.path, query = options.query, body = options.body },
     author = fn, -- whose place in the source the host names
     handler = function(req)
-      local why = auth and check_user(req, auth) or check_input(req, options)
+      local why = auth and admit.user(req, auth) or admit.input(req, options)
       if why then
         return why
       end
@@ -170,25 +117,29 @@ function service:consume(queue, options, fn)
   })
 end
 
---- A WebSocket. accept(req) gives {channels = {...}} or a fault.
+--- A WebSocket. accept(req) gives {channels = {...}} or a fault. `summary` and `faults`
+--- are as with routes; 400, 401, 403 and 426 need not be named.
 ---@param path string
 ---@param handlers {accept: function, open: function, message: function, close: function}
 function service:ws(path, handlers)
   table.insert(self.sockets, {
     path = path, accept = handlers.accept, open = handlers.open,
     message = handlers.message, close = handlers.close,
+    summary = handlers.summary, faults = handlers.faults, -- for descriptions
   })
 end
 
---- A new, empty service.
+--- A new service. It has one route already: GET /openapi.json.
 ---@param name string
 ---@param options? {auth: false|"bearer"|string[]} for routes that do not say otherwise
 ---@return service
 function app.service(name, options)
-  return setmetatable({
+  local self = setmetatable({
     name = name, auth = options and options.auth or false,
     routes = {}, jobs = {}, consumers = {}, sockets = {},
   }, of_service)
+  self.routes[1] = openapi.route(self)
+  return self
 end
 
 return app

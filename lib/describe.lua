@@ -10,6 +10,7 @@ local shorter = {
   { "^a number$", "number" },
   { "^true or false$", "boolean" },
   { "^a UUID$", "uuid" },
+  { "^a time as in RFC 3339$", "time" },
   { "^one of (.*)$", "%1" },
 }
 
@@ -40,13 +41,17 @@ end
 ---@param shape shape
 ---@return string
 function describe.shape(shape)
-  if shape.inner then
+  if shape.example ~= nil then
+    return describe.shape(shape.inner)
+  elseif shape.inner then
     local inner = describe.shape(shape.inner)
     return shape.default == nil and inner or inner .. " = " .. tostring(shape.default)
   elseif shape.fields then
     return object(shape)
   elseif shape.item then
     return ("[%s] %d..%d"):format(describe.shape(shape.item), shape.min, shape.max)
+  elseif shape.values then
+    return "{any: " .. describe.shape(shape.values) .. "}"
   elseif shape.expected then
     return leaf(shape.expected)
   end
@@ -68,10 +73,13 @@ local function route(entry)
   }
 end
 
+-- What every service has by itself is not told.
 local function each(list, fn)
   local made = json.array {}
-  for i, entry in ipairs(list or {}) do
-    made[i] = fn(entry)
+  for _, entry in ipairs(list or {}) do
+    if not entry.hidden then
+      made[#made + 1] = fn(entry)
+    end
   end
   return made
 end

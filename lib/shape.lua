@@ -3,7 +3,9 @@
 --
 --   local line = shape.object { sku = shape.text(1, 32), count = shape.integer(1, 99) }
 --   local value, errors = shape.check(line, body)
-local describe, json, text = require "describe", require "json", require "text"
+local describe, json, leaf = require "describe", require "json", require "leaf"
+local text = require "text"
+local reject = leaf.reject
 
 local shape = {}
 
@@ -11,50 +13,20 @@ local shape = {}
 ---@field check fun(value: any, field: string, found: table): any
 ---@field optional? boolean
 ---@field default? any
----@field expected? string in words; these and fields, item, inner are for descriptions
+---@field expected? string in words; this, schema, fields, item, values and inner are for
+---  descriptions
 
-local function reject(found, field, message)
-  if #found.errors < 50 then
-    field = field == "" and "body" or field
-    table.insert(found.errors, { field = field, message = message })
-  end
-end
-
--- accept(value, as_text) gives the value to use, or nil. With as_text, numbers and
--- booleans may come as text, as they do in a query or a path.
-local function leaf(expected, accept)
-  return {
-    expected = expected,
-    check = function(value, field, found)
-      local accepted = accept(value, found.as_text)
-      if accepted == nil then
-        reject(found, field, "has to be " .. expected)
-      end
-      return accepted
-    end,
-  }
-end
+-- The other shapes without parts: lib/leaf.lua.
 
 --- Text of so many characters.
 ---@param min integer
 ---@param max integer
 ---@param pattern? string a Lua pattern for the whole text, anchored
 ---@param words? string what the pattern describes
+---@param ecma? string the same as a regular expression, where lib/ecma.lua cannot tell
 ---@return shape
-function shape.text(min, max, pattern, words)
-  words = words or ("text of %d to %d characters"):format(min, max)
-  return leaf(words, function(value)
-    local length = type(value) == "string" and text.is_clean(value) and text.length(value)
-    local fits = length and length >= min and length <= max
-    return fits and (not pattern or value:find(pattern)) and value or nil
-  end)
-end
-
-local function number(value, as_text)
-  if as_text and type(value) == "string" and value:find("^-?%d[%d.]*$") then
-    value = tonumber(value)
-  end
-  return type(value) == "number" and math.abs(value) < math.huge and value or nil
+function shape.text(min, max, pattern, words, ecma)
+  return leaf.text(min, max, pattern, words, ecma)
 end
 
 --- A whole number in a range.
@@ -62,45 +34,29 @@ end
 ---@param max integer
 ---@return shape
 function shape.integer(min, max)
-  local words = ("a whole number from %.0f to %.0f"):format(min, max)
-  return leaf(words, function(value, as_text)
-    value = number(value, as_text)
-    return value and value % 1 == 0 and value >= min and value <= max and value or nil
-  end)
+  return leaf.integer(min, max)
 end
 
 --- Any finite number.
-shape.number = leaf("a number", number)
+shape.number = leaf.number
 
-shape.boolean = leaf("true or false", function(value, as_text)
-  if as_text and (value == "true" or value == "false") then
-    return value == "true"
-  elseif type(value) == "boolean" then
-    return value
-  end
-end)
+--- True or false.
+shape.boolean = leaf.boolean
 
-local hex4 = ("%x"):rep(4)
-local uuid = "^" .. hex4 .. hex4 .. ("%-" .. hex4):rep(4) .. hex4 .. hex4 .. "$"
+--- A UUID; gives it in lower case.
+shape.uuid = leaf.uuid
 
---- Gives the id in lower case.
-shape.uuid = leaf("a UUID", function(value)
-  return type(value) == "string" and value:find(uuid) and value:lower() or nil
-end)
+--- An e-mail address.
+shape.email = leaf.email
 
-shape.email = shape.text(3, 254, "^[^%s@%c]+@[^%s@%c]+%.[^%s@%c]+$", "an e-mail address")
+--- A point in time as RFC 3339 writes it: 2026-11-20T11:00:00.123Z.
+shape.time = leaf.time
 
 --- One of the given texts.
 ---@param values string[]
 ---@return shape
 function shape.one_of(values)
-  return leaf("one of " .. table.concat(values, ", "), function(value)
-    for _, known in ipairs(values) do
-      if value == known then
-        return value
-      end
-    end
-  end)
+  return leaf.one_of(values)
 end
 
 --- Anything, even nothing.
@@ -115,6 +71,17 @@ function shape.optional(inner, default)
     error("a default must not be a table", 2)
   end
   return { check = inner.check, optional = true, default = default, inner = inner }
+end
+
+--- The same shape, with an example that descriptions show.
+---@param inner shape
+---@param value any
+---@return shape
+function shape.example(inner, value)
+  return {
+    check = inner.check, optional = inner.optional, default = inner.default,
+    inner = inner, example = value,
+  }
 end
 
 local function member(inner, value, field, found)
@@ -178,6 +145,29 @@ function shape.object(fields, unknown)
   }
 end
 
+--- An object of any names, whose values all have one shape.
+---@param values shape
+---@return shape
+function shape.map(values)
+  return {
+    values = values,
+    check = function(value, field, found)
+      if type(value) ~= "table" or json.is_array(value) then
+        return reject(found, field, "has to be an object")
+      end
+      local object, prefix = {}, field == "" and "" or field .. "."
+      for name, inside in pairs(value) do
+        if type(name) == "string" and text.is_clean(name) then
+          object[name] = member(values, inside, prefix .. name:sub(1, 64), found)
+        else
+          reject(found, field, "has a name that is no text")
+        end
+      end
+      return object
+    end,
+  }
+end
+
 --- The checked value, or nil and every problem found.
 ---@param expected shape
 ---@param value any
@@ -187,7 +177,9 @@ end
 function shape.check(expected, value, as_text)
   local found = { errors = {}, as_text = as_text or false }
   local checked = member(expected, value, "", found)
-  if #found.errors > 0 then return nil, found.errors end
+  if #found.errors > 0 then
+    return nil, found.errors
+  end
   return checked
 end
 

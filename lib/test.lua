@@ -16,6 +16,7 @@
 --   test.equal(test.value("orders_received_total", { "held" }), before + 1)
 --   test.equal(test.span("orders.insert").attributes.lines, 1)
 --   test.equal(test.logs(), {})
+local answers = require "answers"
 local call = require "test_call"
 local fault = require "fault"
 local json = require "json"
@@ -163,7 +164,8 @@ test.logs = native.logs
 ---@type fun(name: string, labels?: string[]): number?
 test.value = native.value
 
---- Calls a route. `user` holds the claims of a bearer token that is made and sent.
+--- Calls a route. `user` holds the claims of a bearer token that is made and sent. Fails
+--- when a route that declares its answers gives another one.
 ---@param service service
 ---@param line string "POST /api/v1/orders"
 ---@param options? {body: any, headers: table, query: table, user: table}
@@ -177,8 +179,12 @@ function test.call(service, line, options)
   if options and options.user then
     headers.authorization = "Bearer " .. jwt.sign(options.user, 60)
   end
-  local answer = call(service, line, headers, options or {})
-  return answer or error("no route for " .. line, 2)
+  local answer, route = call(service, line, headers, options or {})
+  local why = not answer and "there is no such route" or answers.differs(route, answer)
+  if why then
+    error(line .. ": " .. why, 2)
+  end
+  return answer
 end
 
 return test

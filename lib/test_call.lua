@@ -42,22 +42,24 @@ local function settle(ok, status, body, headers)
   return { status = status, body = wire(body), headers = headers or {} }
 end
 
---- The answer, or nil when there is no such route.
+--- The answer and its route, or nil when there is no such route.
 ---@param service service
 ---@param line string "POST /api/v1/orders"
 ---@param headers table lower-case names
 ---@param options {body: any, query: table}
 ---@return {status: integer, body: any, headers: table}?
+---@return table? route the entry of service.routes
 return function(service, line, headers, options)
   local method, path = line:match("^(%u+) (/.*)$")
   for _, route in ipairs(service.routes) do
     local found = route.method == method and match(route.path, path)
     if found then
       local body = wire(options.body)
-      return settle(pcall(route.handler, {
+      local answer = settle(pcall(route.handler, {
         method = method, path = found, query = options.query or {}, headers = headers,
         body = body, raw = body and json.encode(body) or "", route = route.path,
       }))
+      return answer, route
     end
   end
 end

@@ -148,7 +148,7 @@ end)
 test.case("a shape that a route uses cannot be opened through the route", function()
   local s = app.service "sample"
   s:post("/", { body = shape.uuid }, function() return 200, {} end)
-  refused(function() s.routes[1].shapes.body.check = function() end end, read_only)
+  refused(function() s.routes[2].shapes.body.check = function() end end, read_only)
   test.equal(test.call(s, "POST /", { body = "no uuid" }).status, 422)
 end)
 

@@ -108,6 +108,39 @@ test.case("a choice is one of its words", function()
   test.match(errors[1].message, "red, blue")
 end)
 
+test.case("times are those of RFC 3339, with their zone", function()
+  for _, good in ipairs {
+    "2026-11-20T11:00:00Z", "2026-11-20T11:00:00.123456Z", "2026-12-31T23:59:60+05:30",
+  } do
+    test.equal(shape.check(shape.time, good), good)
+  end
+  for _, bad in ipairs {
+    "2026-11-20", "2026-11-20T11:00:00", "2026-11-20 11:00:00Z", "2026-13-20T11:00:00Z",
+    "2026-11-32T11:00:00Z", "2026-11-20T24:00:00Z", "2026-11-20T11:00:00.Z",
+    "2026-11-20T11:00:00+24:00", "x2026-11-20T11:00:00Z", "2026-11-20T11:00:00ZZ", 7,
+  } do
+    test.equal(shape.check(shape.time, bad), nil, tostring(bad))
+  end
+end)
+
+test.case("a map takes any names, and values of one shape", function()
+  local prices = shape.map(shape.integer(0, 9))
+  test.equal(shape.check(prices, decoded '{"a":1,"b":2}'), { a = 1, b = 2 })
+  test.equal(shape.check(prices, decoded "{}"), {})
+  test.equal(fields(decoded '{"a":1,"b":10}', prices), "b")
+  test.equal(fields(decoded "[1]", prices), "body")
+  test.equal(fields(decoded '{"a\\u0000":1}', prices), "body")
+  test.equal(fields(decoded '{"m":{"a":"x"}}', shape.object { m = prices }), "m.a")
+end)
+
+test.case("an example changes nothing of what is taken", function()
+  local count = shape.example(shape.optional(shape.integer(1, 9), 3), 7)
+  test.equal(shape.check(count, 9), 9)
+  test.equal(shape.check(count, nil), 3)
+  test.equal(shape.check(count, 10), nil)
+  test.equal(shape.check(shape.example(shape.uuid, "x"), nil), nil)
+end)
+
 test.case("requests share no default", function()
   local ok, why = pcall(shape.optional, shape.any, {})
   test.equal(ok, false)

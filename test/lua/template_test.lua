@@ -16,6 +16,11 @@ test.case("a missing value is an error", function()
   test.match(why, "{{x}}")
 end)
 
+test.case("the holes of a text are known by name, each once", function()
+  test.equal(template.holes("{{b}} {{ a }} {{b}} {c} {{}}"), { "a", "b" })
+  test.equal(template.holes("none"), {})
+end)
+
 test.case("values are escaped where they go", function()
   test.equal(template.render("<b>{{x}}</b>", { x = "<i>&'\"" }, template.html),
     "<b>&lt;i&gt;&amp;&#39;&quot;</b>")
