@@ -14,6 +14,7 @@ return {
     orders = {
       port = 8001,
       task_timeout_ms = 10000, -- it waits for three others in a row
+      options = { recover_after_s = 20 }, -- longer than a request may take
       upstreams = {
         inventory = "http://127.0.0.1:8002",
         payments = "http://127.0.0.1:8003",
@@ -26,16 +27,28 @@ return {
     },
     payments = {
       port = 8003,
+      options = { reconcile_after_s = 10 }, -- when an open outcome is asked for again
       upstreams = { acquirer = "http://127.0.0.1:8006" },
     },
-    users = { port = 8004, dialect = "micrometer" }, -- as a Spring service would
+    users = {
+      port = 8004,
+      dialect = "micrometer", -- as a Spring service would
+      options = {
+        access_ttl_s = 900, session_ttl_s = 1209600,
+        login_failures_max = 10, login_window_s = 300, -- then who guesses has to wait
+      },
+    },
     notifications = {
       port = 8005,
-      options = { mail_latency_ms_median = 20 },
+      options = {
+        mail_latency_ms_median = 20, mail_failure_percent = 0,
+        sms_latency_ms_median = 20, sms_failure_percent = 0,
+        rate_limit_per_minute = 30, -- per user
+      },
     },
     acquirer = { -- the card network: somebody else's machine, without telemetry
       port = 8006,
-      options = { latency_ms_median = 40 },
+      options = { latency_ms_median = 40, failures_by_country = false },
     },
   },
 }

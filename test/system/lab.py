@@ -135,7 +135,7 @@ class Lab:
         try:
             connection.autocommit = True
             with connection.cursor() as cursor:
-                cursor.execute(text, values or None)
+                cursor.execute(text, values[0] if values and isinstance(values[0], dict) else values or None)
                 return cursor.fetchall() if cursor.description else []
         finally:
             connection.close()
@@ -150,9 +150,16 @@ class Lab:
         return row[0], row[1]
 
     def set_stock(self, sku, units):
-        """All of it in one warehouse, nothing held."""
-        self.sql("update inventory.stock set reserved = 0, on_hand ="
-                 " case when warehouse = 'east' then %s else 0 end where sku = %s", units, sku)
+        """All of it in one warehouse, nothing held; the books stay true."""
+        self.sql("with ended as (update inventory.holds set state = 'released' where state = 'held' and id in"
+                 "  (select hold_id from inventory.hold_lines where sku = %(sku)s)),"
+                 " wanted as (select sku, warehouse, case when warehouse = 'east' then %(units)s else 0 end as units"
+                 "  from inventory.stock where sku = %(sku)s),"
+                 " moved as (insert into inventory.movements (sku, warehouse, quantity, reason)"
+                 "  select w.sku, w.warehouse, w.units - s.on_hand, 'correction' from wanted w"
+                 "  join inventory.stock s using (sku, warehouse) where w.units <> s.on_hand)"
+                 " update inventory.stock s set reserved = 0, on_hand = w.units from wanted w"
+                 " where s.sku = w.sku and s.warehouse = w.warehouse", {"sku": sku, "units": units})
 
     def settled(self):
         """Nothing is left to publish or to turn into a sale."""

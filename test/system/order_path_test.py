@@ -58,7 +58,7 @@ def test_a_websocket_client_gets_the_event(any_lab):
 
 def mine(message, order):
     """The message, when it is about this order: earlier ones may still be on their way."""
-    return message if message["order_id"] == order["id"] else None
+    return message if message.get("order_id") == order["id"] else None
 
 
 def test_a_websocket_without_a_token_is_refused(lab):

@@ -76,3 +76,54 @@ from generate_series(1, 100) as i, unnest(array['east', 'west']) as warehouse;
 
 insert into movements (sku, warehouse, quantity, reason)
 select sku, warehouse, on_hand, 'initial' from stock order by sku, warehouse;
+
+-- migration 3: what was sold may come back
+alter table holds drop constraint holds_state_check;
+alter table holds add constraint holds_state_check
+  check (state in ('held', 'released', 'sold', 'expired', 'returned'));
+
+-- migration 4: stock is adjusted by hand, once per idempotency key
+alter table movements add column note text;
+alter table movements add column actor text; -- who adjusted; an order's have none
+alter table movements add constraint movements_reason_check check (reason in (
+  'initial', 'sold', 'returned', 'received', 'damaged', 'lost', 'found', 'correction'));
+
+-- The answer is kept with the key: the same request again gets it again.
+create table adjustments (
+  actor           text not null,
+  idempotency_key text not null,
+  request_hash    text not null,
+  movement_id     bigint references movements (id),
+  on_hand         integer,
+  reserved        integer,
+  created_at      timestamptz not null default now(),
+  primary key (actor, idempotency_key)
+);
+
+-- migration 5: low stock is told once, by one replica
+-- Null: there is more than the threshold, or the crossing has not been told yet.
+alter table products add column low_since timestamptz;
+
+-- Who leads a job, and until when: lib/leader.lua.
+create table leases (
+  name            text primary key,
+  owner           uuid not null,
+  run             bigint not null default 1,
+  held_until      timestamptz not null,
+  next_at         timestamptz not null,
+  started_at      timestamptz not null default now(),
+  finished_at     timestamptz,
+  last_success_at timestamptz
+);
+
+-- Events of committed transactions that wait for the broker's confirm: lib/outbox.lua.
+create table outbox (
+  id          uuid primary key,
+  seq         bigint generated always as identity,
+  routing_key text not null,
+  body        jsonb not null,
+  traceparent text,
+  tracestate  text,
+  created_at  timestamptz not null default now()
+);
+create index outbox_in_order on outbox (seq);

@@ -1,23 +1,32 @@
--- The mock mail server: takes a message and its time. Nothing leaves the machine.
+-- Mail, by the mock mail server of carrier.lua.
+local carrier = require "carrier"
 local conf = require "conf"
+local fault = require "fault"
 local metrics = require "metrics"
-local random = require "random"
-local task = require "task"
 local trace = require "trace"
 
 local mail = {}
 
 local duration = metrics.histogram("email_send_duration_seconds",
-  "Time the mail server took to accept a message.")
+  "Time the mail server took to answer.")
 
-local latency_s = conf.option("mail_latency_ms_median", 20) / 1000
+local manner = {
+  latency_s = conf.option("mail_latency_ms_median", 20) / 1000,
+  failure_percent = conf.option("mail_failure_percent", 0),
+}
 
---- Sends a message; it always arrives.
----@param message {template: string, recipient: string, subject: string, body: string}
+--- Sends a message: true, or nil, why.
+---@param message {id: string, template: string, recipient: string, subject: string,
+---  body: string}
+---@return true? sent
+---@return fault? why
 function mail.send(message)
-  trace.span("mail.send", { template = message.template }, function()
-    metrics.time(duration, function()
-      task.sleep(random.duration(latency_s))
+  return fault.catch(function()
+    return trace.span("mail.send", { template = message.template }, function()
+      metrics.time(duration, function()
+        carrier.deliver("email", message, manner)
+      end)
+      return true
     end)
   end)
 end

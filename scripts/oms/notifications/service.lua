@@ -1,144 +1,165 @@
--- Notifications: tells a customer about an order once, by mail and on the screen.
+-- Notifications: tells people once what happened: by mail, by text message and on the
+-- screen.
 local app = require "app"
-local db = require "db"
 local fault = require "fault"
-local json = require "json"
-local jwt = require "jwt"
-local mail = require "mail"
+local flow = require "flow"
+local leader = require "leader"
 local metrics = require "metrics"
+local page = require "page"
 local queue = require "queue"
-local random = require "random"
+local requests = require "requests"
+local sender = require "sender"
 local shape = require "shape"
+local shapes = require "shapes"
+local sockets = require "sockets"
 local store = require "store"
-local templates = require "templates"
-local ws = require "ws"
+local version = require "version"
 
 local notifications = app.service("notifications", { auth = "bearer" })
 
-local sent = metrics.counter("notifications_sent_total",
-  "Notifications sent, by type and outcome.", { "type", "status" })
 local waiting = metrics.gauge("notification_queue_size",
-  "Events that wait to be told.")
-local connections = metrics.gauge("websocket_connections_current",
-  "Clients connected to /ws.")
-sent:zero("email", "sent")
-sent:zero("email", "failed")
+  "Notifications that wait: messages in the queues, and what is not settled.")
 
 local queue_name = "notifications.order-created"
+local updates_name = "notifications.order-updates"
+local stock_name = "notifications.low-stock"
 
-local item = shape.object({
-  sku = shape.text(1, 64),
-  quantity = shape.integer(1, 1e9),
-  unit_price = shape.integer(0, 1e15),
-}, "drop")
+local people = { "customer", "operator", "admin" }
+local askers = { "service", "operator", "admin" }
 
-local order_created = shape.object({
-  event_id = shape.uuid,
-  order_id = shape.text(1, 64),
-  customer_id = shape.uuid,
-  email = shape.email,
-  items = shape.list(item, 1, 1000),
-  total = shape.integer(0, 1e15),
-  currency = shape.text(3, 3),
-  status = shape.text(1, 20),
-  created_at = shape.text(1, 40),
-}, "drop")
-
-local page = shape.object {
-  limit = shape.optional(shape.integer(1, 100), 20),
-  cursor = shape.optional(shape.integer(1, 2 ^ 53)),
-}
-local by_id = shape.object { id = shape.uuid }
-
--- The row is written first and committed last. Whoever gets the event a second time waits
--- for that and finds it taken; whoever stops in between leaves nothing, and it comes
--- again.
-local function tell(event)
-  local message = templates.order_created(event)
-  message.id, message.event_id, message.type = random.uuid(), event.event_id, "email"
-  message.user_id, message.order_id = event.customer_id, event.order_id
-  message.recipient = event.email
-  return db.tx(function(tx)
-    local row = store.add(tx, message)
-    if row then
-      mail.send(message)
+-- They may see what anybody was told, too.
+local function sees_all(user)
+  for _, role in ipairs(askers) do
+    if user.role == role then
+      return true
     end
-    return { first = row ~= nil, id = message.id }
-  end)
+  end
+  return false
 end
 
-notifications:consume(queue_name, { bind = { "order.created" } }, function(message)
-  local event, errors = shape.check(order_created, message.body)
+-- The event, or a fault that sets the message aside.
+local function read(expected, message)
+  local event, errors = shape.check(expected, message.body)
   if not event then
-    fault.raise("bad_input", "order.created: " .. errors[1].field)
+    local first = errors[1]
+    fault.raise("bad_input", ("%s: %s %s"):format(message.routing_key, first.field,
+      first.message))
   end
-  local told = tell(event)
-  if told.first then
-    sent:inc("email", "sent")
-    ws.push("user:" .. event.customer_id, {
-      type = "order.created", order_id = event.order_id, status = event.status,
-      total = event.total, currency = event.currency, created_at = event.created_at,
-      notification_id = told.id,
-    })
-  end
-end)
-
--- Browsers cannot send headers with a WebSocket, so the token may stand in the query.
-notifications:ws("/ws", {
-  accept = function(req)
-    local claims, why
-    if req.query.access_token then
-      claims, why = jwt.verify(req.query.access_token)
-    else
-      claims, why = jwt.of_request(req)
-    end
-    if not claims then
-      return why
-    end
-    return { channels = { "user:" .. claims.sub } }
-  end,
-  open = function()
-    connections:add(1)
-  end,
-  close = function()
-    connections:add(-1)
-  end,
-})
-
--- What the outside sees of a notification.
-local function view(row)
-  return {
-    id = row.id, order_id = row.order_id, type = row.type, template = row.template,
-    recipient = row.recipient, subject = row.subject, body = row.body,
-    status = row.status, created_at = row.created_at,
-  }
+  return event
 end
 
-notifications:get("/api/v1/notifications", { query = page }, function(req)
-  local limit = req.query.limit
-  local rows = store.list(req.user.sub, req.query.cursor, limit)
-  local items = json.array {}
-  for i = 1, math.min(#rows, limit) do
-    items[i] = view(rows[i])
-  end
-  local more = #rows > limit and rows[limit]
-  return 200, { items = items, next_cursor = more and ("%.0f"):format(more.seq) or nil }
+local function tell_order(message)
+  flow.order(message.routing_key, read(shapes.order_event, message))
+end
+
+notifications:consume(queue_name, { bind = { "order.created" } }, tell_order)
+
+notifications:consume(updates_name, {
+  bind = { "order.shipped", "order.delivered", "order.cancelled" },
+}, tell_order)
+
+notifications:consume(stock_name, { bind = { "inventory.low_stock" } }, function(message)
+  flow.low_stock(read(shapes.low_stock_event, message))
 end)
 
-notifications:get("/api/v1/notifications/:id", { path = by_id }, function(req)
+notifications:ws("/ws", sockets)
+
+local sending = notifications:every("sender", 1, sender.run)
+
+-- Who asks: all services have one id, so they are told apart by name.
+local function asker(user)
+  return user.role == "service" and "service " .. tostring(user.name) or user.sub
+end
+
+notifications:post("/api/v1/notifications/send", {
+  summary = "Sends a mail or a text message to a user",
+  auth = askers, body = shapes.request, once_by = "idempotency-key",
+  answers = { [202] = shapes.notification }, faults = { 429 },
+}, function(req)
+  local asked, why = requests.read(req.body)
+  if not asked then
+    return why
+  end
+  local row
+  row, why = flow.request(asker(req.user), req.once_key, asked)
+  if not row then
+    return why
+  end
+  sending:wake()
+  return 202, shapes.view(row), { Location = "/api/v1/notifications/" .. row.id }
+end)
+
+notifications:get("/api/v1/notifications/preferences", {
+  summary = "What the caller wants to be told by",
+  auth = people, answers = { [200] = shapes.preferences }, faults = { 304 },
+}, function(req)
+  local row = store.preferences(req.user.sub) or flow.usual
+  if version.fresh(req, row) then
+    return 304, nil, version.headers(row)
+  end
+  return 200, shapes.preferences_view(row), version.headers(row)
+end)
+
+notifications:put("/api/v1/notifications/preferences", {
+  summary = "Changes what the caller wants to be told by",
+  auth = people, body = shapes.preferred,
+  answers = { [200] = shapes.preferences }, faults = { 409, 412 },
+}, function(req)
+  local seen, why = version.expected(req)
+  if not seen then
+    return why
+  elseif req.body.sms and not req.body.phone then
+    return app.rejected { { field = "phone", message = "is required for sms" } }
+  end
+  local row = store.prefer(req.user.sub, req.body, seen)
+  if not row then
+    return version.lost(req)
+  end
+  return 200, shapes.preferences_view(row), version.headers(row)
+end)
+
+notifications:get("/api/v1/notifications", {
+  summary = "What the caller was told, the newest first",
+  query = shapes.listed, answers = { [200] = page.of(shapes.notification) },
+  faults = { 403 },
+}, function(req)
+  local user, query = req.user, req.query
+  local whose = query.user_id or user.sub
+  if whose ~= user.sub and not sees_all(user) then
+    return fault.new("denied", "only staff may ask for others", { status = 403 })
+  end
+  local rows = store.list(whose, query, page.before(req), query.limit + 1)
+  return 200, page.answer(rows, req, shapes.view)
+end)
+
+notifications:get("/api/v1/notifications/:id", {
+  summary = "One notification",
+  path = shapes.by_id, answers = { [200] = shapes.notification }, faults = { 404 },
+}, function(req)
   local row = store.find(req.path.id)
-  if not row or row.user_id ~= req.user.sub and req.user.role ~= "admin" then
+  if not row or row.user_id ~= req.user.sub and not sees_all(req.user) then
     return fault.new("missing", "there is no such notification")
   end
-  return 200, view(row)
+  return 200, shapes.view(row)
 end)
 
 notifications:every("queue_size", 5, function()
-  local count, why = queue.depth(queue_name)
-  if not count then
-    fault.raise(why.kind, why.detail)
+  local total = store.queued()
+  for _, name in ipairs { queue_name, updates_name, stock_name } do
+    local count, why = queue.depth(name)
+    if not count then
+      fault.raise(why.kind, why.detail)
+    end
+    total = total + count
   end
-  waiting:set(count)
+  waiting:set(total)
+end)
+
+notifications:every("socket_expiry", 5, sockets.expire)
+
+-- The mock outside world remembers for a month.
+leader.every(notifications, "forget", 3600, function()
+  store.forget(30)
 end)
 
 return notifications

@@ -45,3 +45,63 @@ create table outbox (
 );
 
 create index outbox_in_order on outbox (seq);
+
+-- migration 2: versions, pages, billing, and how an order was cancelled
+-- What waited as release_pending is over: its hold has expired long ago.
+update orders set compensation = null where compensation is not null;
+
+alter table orders
+  drop constraint orders_compensation_check,
+  add constraint orders_compensation_check
+    check (compensation in ('refund_pending')), -- money that is still to be given back
+  add column version       integer not null default 1, -- grows with every change
+  add column seq           bigint,          -- lists are in its order
+  add column method        text not null default 'card',
+  add column country       text check (country ~ '^[A-Z]{2}$'), -- of the bill
+  add column note          text,            -- the customer's own words
+  add column cancelled_at  timestamptz,
+  add column cancel_reason text,
+  add column tried_at      timestamptz;     -- when recovery last took it up
+
+update orders o set seq = n.place
+  from (select id, row_number() over (order by created_at, id) as place from orders) as n
+  where n.id = o.id;
+update orders set cancelled_at = updated_at where status = 'cancelled';
+
+alter table orders
+  alter column seq set not null,
+  alter column seq add generated always as identity,
+  add constraint orders_cancelled_when
+    check ((status = 'cancelled') = (cancelled_at is not null)),
+  -- Only a cancelled order that was paid owes money.
+  add constraint orders_owed
+    check (compensation is null or status = 'cancelled' and payment_id is not null);
+select setval(pg_get_serial_sequence('orders', 'seq'),
+              (select coalesce(max(seq), 0) + 1 from orders), false);
+
+create unique index orders_in_order on orders (seq);
+create index orders_by_customer on orders (customer_id, seq);
+create index orders_by_status on orders (status, seq);
+create index order_items_by_sku on order_items (sku, order_id);
+
+-- migration 3: who leads a job, and until when: lib/leader.lua
+create table leases (
+  name            text primary key,
+  owner           uuid not null,
+  run             bigint not null default 1,
+  held_until      timestamptz not null,
+  next_at         timestamptz not null,
+  started_at      timestamptz not null default now(),
+  finished_at     timestamptz,
+  last_success_at timestamptz
+);
+
+-- migration 4: messages that were taken: lib/inbox.lua
+create table inbox (
+  queue      text not null,
+  message_id text not null,
+  taken_at   timestamptz not null default now(),
+  primary key (queue, message_id)
+);
+
+create index inbox_by_age on inbox (taken_at);

@@ -4,6 +4,13 @@ local clock = require "clock"
 
 local card = {}
 
+-- Of the brands that are known: how long their numbers and security codes are.
+local lengths = {
+  visa = { number = { [13] = true, [16] = true, [19] = true }, cvc = 3 },
+  mastercard = { number = { [16] = true }, cvc = 3 },
+  amex = { number = { [15] = true }, cvc = 4 },
+}
+
 --- Luhn's check digit.
 ---@param number string digits
 ---@return boolean
@@ -32,10 +39,10 @@ end
 ---@param number string
 ---@return string
 function card.brand(number)
-  local first, two = number:sub(1, 1), tonumber(number:sub(1, 2))
-  if first == "4" then
+  local two, four = tonumber(number:sub(1, 2)), tonumber(number:sub(1, 4))
+  if number:sub(1, 1) == "4" then
     return "visa"
-  elseif two >= 51 and two <= 55 or two >= 22 and two <= 27 then
+  elseif two >= 51 and two <= 55 or four >= 2221 and four <= 2720 then
     return "mastercard"
   elseif two == 34 or two == 37 then
     return "amex"
@@ -44,15 +51,23 @@ function card.brand(number)
 end
 
 --- Everything wrong with a card that a shape cannot see.
----@param fields {number: string, exp_month: integer, exp_year: integer}
+---@param fields {number: string, exp_month: integer, exp_year: integer, cvc: string}
 ---@return {field: string, message: string}[]
 function card.problems(fields)
   local errors = {}
-  if not card.is_valid(fields.number) then
-    errors[1] = { field = "card.number", message = "is not a valid card number" }
+  local function reject(field, message)
+    errors[#errors + 1] = { field = "card." .. field, message = message }
+  end
+  local expected = lengths[card.brand(fields.number)]
+  if not card.is_valid(fields.number)
+    or expected and not expected.number[#fields.number] then
+    reject("number", "is not a valid card number")
   end
   if card.is_expired(fields.exp_month, fields.exp_year) then
-    table.insert(errors, { field = "card.exp_year", message = "the card has expired" })
+    reject("exp_year", "the card has expired")
+  end
+  if expected and #fields.cvc ~= expected.cvc then
+    reject("cvc", ("has %d digits on such a card"):format(expected.cvc))
   end
   return errors
 end

@@ -1,152 +1,182 @@
 -- The story of one payment:
 --
---   pending --> captured | declined | failed       (settled: it stays so)
---           \-> uncertain --> pending ...          (asked again, with the same key)
+--   pending --> captured | declined | failed       (settled; captured may be refunded)
+--           \-> uncertain --> pending ...          (taken up again)
 --
--- The row is written before the acquirer is called, and the key decides in PostgreSQL. So
--- a process that ends in between leaves a pending row, never a charge that nobody knows
--- of.
+--   insert the row                      pending; key and order are taken
+--   authorize at the acquirer           the money is reserved, nobody is charged
+--   write that it is authorized         only who can write this goes on
+--   capture                             the money moves
+--   write the outcome
+--
+-- Each step is written before the next begins, and each has the payment's id as its key
+-- at the acquirer. So a process that ends anywhere leaves a pending row, never a charge
+-- that nobody knows of; the same key or the reconciliation takes it up.
+--
+-- A payment fails for good only where nobody can capture it any more: at the first
+-- attempt, before anything was authorized; later, when the acquirer has voided it. That
+-- is what a voided order relies on.
+local acquirer = require "acquirer"
 local app = require "app"
 local cache = require "cache"
-local card = require "card"
-local crypto = require "crypto"
 local fault = require "fault"
-local http = require "http"
+local instrument = require "instrument"
 local log = require "log"
-local metrics = require "metrics"
 local random = require "random"
+local series = require "series"
 local store = require "store"
-local task = require "task"
 
-local latency = metrics.histogram("payment_gateway_latency_seconds",
-  "Time the acquirer took to answer, or we to give up.", nil,
-  { 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 1, 2, 5 })
-
-local acquirer_timeout_s = 2
 local cache_ttl_s = 3600
 
 local flow = {}
 
--- What makes two requests the same: never more of a card than is kept of it.
-local function fingerprint(body)
-  return crypto.fingerprint(table.concat({
-    body.order_id, body.amount, body.currency, body.method, body.card.number:sub(-4),
-    body.card.exp_month, body.card.exp_year,
-  }, "|"))
-end
+-- The acquirer's words in ours.
+local statuses = { captured = "captured", declined = "declined", voided = "failed" }
 
-local function authorize(payment, body)
-  return metrics.time(latency, function()
-    return http.call("acquirer", "POST", "/authorize", {
-      timeout_s = math.max(0.1, math.min(acquirer_timeout_s, task.deadline() - 0.5)),
-      repeatable = true,
-      headers = { ["Idempotency-Key"] = payment.id },
-      body = {
-        amount = payment.amount, currency = payment.currency,
-        reference = payment.order_id,
-        card = {
-          number = body.card.number, brand = payment.card_brand, cvc = body.card.cvc,
-          exp_month = body.card.exp_month, exp_year = body.card.exp_year,
-        },
-      },
-    })
-  end)
-end
-
--- The acquirer's words in ours: status, code and authorization of the payment.
-local function outcome(answer, why)
-  if not answer then
-    if why.kind == "uncertain" then
-      return "uncertain", "no_answer"
-    end
-    return "failed", "acquirer_unavailable"
+--- Writes what the acquirer said of a payment, and counts it once. When somebody else
+--- holds the payment by now, the row is as they left it.
+---@param payment table
+---@param said said
+---@return table payment
+function flow.settle(payment, said)
+  local status = statuses[said.state] or "uncertain"
+  local code = status ~= "captured" and (said.code or said.state) or nil
+  local settled = store.settle(payment, status, code, said)
+  if not settled then
+    return store.find(payment.id)
   end
-  local body = type(answer.body) == "table" and answer.body or {}
-  if answer.ok and body.outcome == "approved" then
-    return "captured", nil, body.id
-  elseif answer.ok and body.outcome == "declined" then
-    return "declined", body.code or "no_reason", body.id
-  elseif body.outcome == "error" then
-    return "failed", body.code -- it says itself that nothing was charged
-  elseif answer.status >= 400 and answer.status <= 499 then
-    return "failed", "acquirer_status_" .. answer.status
-  end
-  return "uncertain", "acquirer_status_" .. answer.status
-end
-
-local function charge(payment, body)
-  local status, code, authorization_id = outcome(authorize(payment, body))
-  local settled, why = fault.catch(function()
-    return store.settle(payment.id, status, code, authorization_id)
-      or store.find(payment.id) -- somebody took it up meanwhile
-  end)
-  if not settled then -- the row stays pending: the same key will take it up
-    return nil, fault.new("uncertain", "the outcome could not be written: " .. why.detail)
-  end
-  if status ~= "uncertain" then
-    cache.put("once:" .. payment.customer_id .. ":" .. payment.idempotency_key,
-      payment.id, cache_ttl_s)
-  end
+  series.payment(settled)
   local write = status == "captured" and log.info or log.warn
+  if status == "uncertain" and not settled.newly_uncertain then
+    write = log.debug -- it was said before
+  end
   write("payment " .. status, {
     payment_id = payment.id, order_id = payment.order_id, amount = payment.amount,
     currency = payment.currency, error = code,
   })
-  return { payment = settled }
+  return settled
+end
+
+--- Takes the money of an authorized payment, after writing that it is authorized. nil
+--- when somebody else holds the payment by now.
+---@param payment table
+---@param authorization_id string
+---@return said?
+function flow.capture(payment, authorization_id)
+  if not store.authorized(payment, authorization_id) then
+    return nil
+  end
+  return acquirer.capture(payment)
+end
+
+-- Nothing was authorized by this attempt. Of an earlier one a request may still be on its
+-- way: then the acquirer has to end it. And where it could not be reached, a request on a
+-- connection that was just closing may have come through: this attempt goes no further,
+-- so nobody is charged, and the reconciliation has the money set free.
+local function nothing_done(payment, said)
+  if payment.attempt > 1 then
+    return acquirer.void(payment)
+  end
+  return {
+    state = "voided", code = said.code, void_due = said.state == "unreached",
+  }
+end
+
+local undone = { error = true, missing = true, unreached = true }
+
+local function attempt(payment, sent)
+  local said = acquirer.authorize(payment, sent)
+  if said.state == "authorized" then
+    return flow.capture(payment, said.id)
+  elseif undone[said.state] then
+    return nothing_done(payment, said)
+  end
+  return said
+end
+
+local function charge(payment, sent)
+  local row, why = fault.catch(function()
+    local said = attempt(payment, sent)
+    return said and flow.settle(payment, said) or store.find(payment.id)
+  end)
+  if not row then -- it stays pending, and is taken up
+    return nil, fault.new("uncertain", "the outcome could not be written: " .. why.detail)
+  end
+  if row.status ~= "uncertain" and row.status ~= "pending" then
+    cache.put("once:" .. row.caller .. ":" .. row.idempotency_key, row.id, cache_ttl_s)
+  end
+  return row
 end
 
 -- The same key again: the same payment, unless it was used for something else.
-local function repeated(payment, hash, body)
+local function repeated(payment, hash, sent)
   if payment.request_hash ~= hash then
     return nil, app.rejected { {
       field = "Idempotency-Key", message = "was used for another payment",
     } }
   elseif payment.status ~= "pending" and payment.status ~= "uncertain" then
-    return { payment = payment, again = true }
+    return payment
   end
   local taken = store.take_up(payment.id)
   if not taken then
     return nil, fault.new("refused", "this payment is in progress")
   end
-  return charge(taken, body)
+  return charge(taken, sent)
 end
 
-local function known(user_id, key)
-  local id = cache.get("once:" .. user_id .. ":" .. key)
+local function known(caller, key)
+  local id = cache.get("once:" .. caller .. ":" .. key)
   return id and store.find(id)
 end
 
--- The payment of this key: a new row, or one that was there before.
-local function claim(user, key, hash, body)
-  local seen = known(user.sub, key)
-  if seen then
-    return { before = seen }
+-- Another payment has the order, or its place is taken for good.
+local function refusal(order_id)
+  local live = store.live(order_id)
+  if live and live.status == "voided" then
+    return fault.new("refused", "this order is given up: it is not charged any more", {
+      charged = false,
+    })
   end
-  local payment, why = store.add {
-    id = random.uuid(), customer_id = user.sub, order_id = body.order_id,
-    idempotency_key = key, request_hash = hash, amount = body.amount,
-    currency = body.currency, method = body.method,
-    card_brand = card.brand(body.card.number), card_last4 = body.card.number:sub(-4),
-  }
-  if payment then
-    return { fresh = payment }
-  elseif why.constraint == "payments_once" then
-    return { before = store.by_key(user.sub, key) }
-  end
-  return nil, fault.new("refused", "this order has a payment already")
+  return fault.new("refused", "this order has a payment already", {
+    payment_id = live and live.id,
+  })
 end
 
---- Takes a payment at most once per key: {payment = row, again = true when it was known},
---- or nil, why. A payment that was declined is a payment too: look at its status. When
---- why.charged is false, this request surely charged nothing.
----@param user claims
+-- The payment of this key: a new row, or one that was there before.
+local function claim(caller, key, hash, body)
+  local before = known(caller, key)
+  if before then
+    return { before = before }
+  end
+  local payment = instrument.kept(body)
+  payment.id, payment.caller, payment.idempotency_key = random.uuid(), caller, key
+  payment.request_hash = hash
+  for _, name in ipairs { "customer_id", "order_id", "amount", "currency", "method",
+    "country" } do
+    payment[name] = body[name]
+  end
+  local row = store.add(payment)
+  if row then
+    return { fresh = row }
+  end
+  before = store.by_key(caller, key)
+  if before then
+    return { before = before }
+  end
+  return nil, refusal(body.order_id)
+end
+
+--- Takes a payment at most once per key of a caller: its row, or nil, why. A payment that
+--- was declined is a payment too: look at its status. When why.charged is false, this
+--- request surely charged nothing.
+---@param caller string
 ---@param key string
 ---@param body table
----@return {payment: table, again: boolean?}? done
+---@return table? payment
 ---@return fault? why
-function flow.pay(user, key, body)
-  local hash = fingerprint(body)
-  local ok, claimed, why = pcall(claim, user, key, hash, body)
+function flow.pay(caller, key, body)
+  local hash, sent = instrument.fingerprint(body), instrument.sent(body)
+  local ok, claimed, why = pcall(claim, caller, key, hash, body)
   if not ok and fault.is(claimed) then -- a store is away, and the acquirer was not asked
     return nil, fault.new(claimed.kind, claimed.detail, { charged = false })
   elseif not ok then
@@ -154,9 +184,34 @@ function flow.pay(user, key, body)
   elseif not claimed then
     return nil, why
   elseif claimed.fresh then
-    return charge(claimed.fresh, body)
+    return charge(claimed.fresh, sent)
   end
-  return repeated(claimed.before, hash, body)
+  return repeated(claimed.before, hash, sent)
+end
+
+--- Gives an order up: {status = "none"} promises that no payment of it is captured from
+--- now on; with "captured" it was, with "open" nobody knows yet.
+---@param order_id string
+---@return {status: string, payment_id: string?, amount: integer?, refunded: integer?}
+function flow.void(order_id)
+  for _ = 1, 3 do -- between the two statements a payment may have ended
+    if store.void(order_id) then
+      log.info("order voided", { order_id = order_id })
+      return { status = "none" }
+    end
+    local live = store.live(order_id)
+    if live and live.status == "captured" then
+      return {
+        status = "captured", payment_id = live.id, amount = live.amount,
+        refunded = live.refunded,
+      }
+    elseif live and (live.status == "voided" or live.status == "refunded") then
+      return { status = "none" } -- and all that was taken is back
+    elseif live then
+      return { status = "open" }
+    end
+  end
+  return { status = "open" }
 end
 
 return flow

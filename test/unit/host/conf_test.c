@@ -196,6 +196,10 @@ static void what_is_unknown_or_out_of_range_is_refused(void **state)
 	assert_refused(load("hello", "--mode", "prod", NULL), "mode cannot be 'prod'");
 	assert_refused(load("hello", "--log_level=loud", NULL),
 		       "log_level cannot be 'loud'");
+	assert_refused(load("hello", "--log_dialect", "logfmt", NULL),
+		       "log_dialect cannot be 'logfmt'");
+	assert_refused(load("hello", "--dialect", "zap", NULL),
+		       "dialect cannot be 'zap'");
 	setenv("ORRERY_GRACE_MS", "soon", 1);
 	assert_refused(load("hello", NULL), "ORRERY_GRACE_MS: grace_ms must be");
 }

@@ -1,0 +1,6 @@
+-- Whatever the staff has to say.
+return {
+  subject = "{{subject}}",
+  body = "{{body}}",
+  sms = "{{body}}",
+}
