@@ -36,6 +36,7 @@ return {
       options = {
         access_ttl_s = 900, session_ttl_s = 1209600,
         login_failures_max = 10, login_window_s = 300, -- then who guesses has to wait
+        login_failures_per_client_max = 1000,
       },
     },
     notifications = {

@@ -105,14 +105,24 @@ static void write_log(const struct handling *handling, const struct fault *why)
 		  why ? SLICE("message failed") : SLICE("message handled"), attrs, count);
 }
 
+/* Somebody whom the handler asked is away: no message is to blame for that. The first
+ * attempts are counted even so, since another process may reach him. */
+static bool is_away(const struct fault *why, const struct amqp_delivery *delivery)
+{
+	return delivery->delivery_count >= CONSUMER_AWAY_ATTEMPTS &&
+	       (why->kind == FAULT_unavailable || why->kind == FAULT_timeout ||
+		why->kind == FAULT_uncertain);
+}
+
 static void settle(struct handling *handling, const struct fault *why)
 {
 	struct amqp_delivery *delivery = handling->delivery;
-	unsigned attempts = delivery->delivery_count;
+	unsigned attempts = delivery->delivery_count + delivery->again_count;
 	int delay_ms = RETRY_MS
 		       << (attempts < RETRY_DOUBLINGS ? attempts : RETRY_DOUBLINGS);
 	enum amqp_verdict verdict = !why			   ? AMQP_ack
 				    : why->kind == FAULT_bad_input ? AMQP_dead
+				    : is_away(why, delivery)	   ? AMQP_again
 								   : AMQP_retry;
 
 	amqp_settle(handling->consumer->amqp, delivery, verdict,

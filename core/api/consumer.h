@@ -8,7 +8,9 @@
  * Returning acknowledges. A fault requeues with a delay that doubles with each attempt
  * (200 ms up to 10 s), until the queue's delivery limit dead-letters it; bad_input, and a
  * body that is no JSON, dead-letter at once. A message whose task the end of the VM
- * cancels is requeued.
+ * cancels is requeued. After CONSUMER_AWAY_ATTEMPTS a fault that says that somebody is
+ * away (unavailable, timeout, uncertain) is an attempt only every AMQP_AGAIN_MS: a store
+ * that is away for minutes makes no dead letters.
  *
  * While the VM has no memory left, messages are handed back with a delay of
  * CONSUMER_NO_ROOM_MS, which counts as an attempt, and a warning says so once a minute.
@@ -30,6 +32,7 @@ struct vm;
 
 #define CONSUMER_TIMEOUT_MS 30000
 #define CONSUMER_NO_ROOM_MS 1000
+#define CONSUMER_AWAY_ATTEMPTS 5
 
 /* Borrows all. */
 struct consumer *consumer_create(struct loop *loop, struct vm *vm, struct amqp *amqp,

@@ -130,7 +130,8 @@ static int l_test_spans(lua_State *L)
 	return 1;
 }
 
-/* test.value(name, [labels]) -> number|nil : of a series; a histogram's count */
+/* test.value(name, [labels]) -> number|nil : of a series; of a histogram or summary the
+ * count */
 static int l_test_value(lua_State *L)
 {
 	const struct api *api = api_of(L);

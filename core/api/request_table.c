@@ -158,9 +158,10 @@ static void set_text(lua_State *L, const char *name, struct slice value)
 void request_table_push(lua_State *L, struct http_request *request,
 			const struct router_match *match, bool raw, struct buf *scratch)
 {
-	lua_createtable(L, 0, 8); /* and the user that lib/app adds */
+	lua_createtable(L, 0, 9); /* and the user that lib/app adds */
 	set_text(L, "method", http_request_method(request));
 	set_text(L, "route", match->route->template);
+	set_text(L, "peer", http_request_peer(request));
 	set_text(L, "raw", http_request_body(request));
 	push_params(L, match);
 	lua_setfield(L, -2, "path");

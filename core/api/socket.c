@@ -18,6 +18,8 @@
 #define HANDLER_FAILED 1011 /* RFC 6455, 7.4.1 */
 #define SERVICE_RESTART 1012 /* of IANA's registry */
 #define TOO_MANY 1008
+#define EXPIRED 4001 /* 7.4.2: from 4000 on an application's own */
+#define LOOK_AGAIN_MS 60000 /* somebody may have set the time of day */
 
 /* Of connections whose path the new generation does not have: nothing of it runs. */
 static const struct service_socket nobody = {
@@ -43,6 +45,7 @@ static void drop_waiting(struct socket_connection *connection)
 
 void socket_connection_free(struct socket_connection *connection)
 {
+	check(!timer_started(&connection->expiry));
 	drop_waiting(connection);
 	socket_object_release(&connection->server->objects, connection->conn);
 	list_remove(&connection->member);
@@ -76,7 +79,7 @@ static void on_step_done(void *context, lua_State *L, const struct fault *why)
 		connection->failed = true;
 		drop_waiting(connection);
 		socket_hub_close(connection->server->config.hub, connection->id,
-				 cut ? SERVICE_RESTART : HANDLER_FAILED);
+				 cut ? SERVICE_RESTART : HANDLER_FAILED, SLICE(""));
 	}
 	socket_proceed(connection);
 }
@@ -181,8 +184,8 @@ static void on_message(void *context, struct slice text)
 	if (connection->failed)
 		return;
 	if (connection->waiting_count == SOCKET_WAITING_MAX) {
-		socket_hub_close(connection->server->config.hub, connection->id,
-				 TOO_MANY);
+		socket_hub_close(connection->server->config.hub, connection->id, TOO_MANY,
+				 SLICE(""));
 		return;
 	}
 	copy = mem_zeroed(1, sizeof(*copy) + text.size);
@@ -200,6 +203,7 @@ static void on_closed(void *context, int code)
 	struct socket_connection *connection = context;
 
 	socket_hub_remove(connection->server->config.hub, connection->id);
+	timer_stop(connection->server->config.loop, &connection->expiry);
 	connection->closed = true;
 	connection->code = code ? code : 1006;
 	if (!connection->busy)
@@ -207,6 +211,32 @@ static void on_closed(void *context, int code)
 }
 
 const struct websocket_handler socket_handler = { on_message, on_closed };
+
+/* --- the end by time -------------------------------------------------------------- */
+
+static void on_expiry(void *context)
+{
+	socket_await_expiry(context);
+}
+
+void socket_await_expiry(struct socket_connection *connection)
+{
+	const struct socket_server_config *config = &connection->server->config;
+	int64_t left_ns = connection->expires_at.ns - clock_wall().ns;
+	int64_t left_ms = left_ns / 1000000 + 1;
+
+	if (connection->expires_at.ns == SOCKET_NEVER_NS)
+		return;
+	if (left_ns <= 0) {
+		socket_hub_close(config->hub, connection->id, EXPIRED, SLICE("expired"));
+		return;
+	}
+	if (left_ms > LOOK_AGAIN_MS)
+		left_ms = LOOK_AGAIN_MS;
+	timer_start(config->loop, &connection->expiry,
+		    mono_after_ms(loop_now(config->loop), left_ms), on_expiry,
+		    connection);
+}
 
 /* --- moving to another generation -------------------------------------------------- */
 
@@ -229,7 +259,8 @@ static void part(struct socket_connection *connection)
 	bool opened = connection->opened;
 
 	drop_waiting(connection);
-	socket_hub_close(connection->server->config.hub, connection->id, SERVICE_RESTART);
+	socket_hub_close(connection->server->config.hub, connection->id, SERVICE_RESTART,
+			 SLICE(""));
 	connection->failed = connection->parted = connection->opened = true;
 	connection->code = 0;
 	if (opened && code)

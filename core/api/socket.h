@@ -11,6 +11,10 @@
  * or message fails, the connection is closed with 1011 and what waits is dropped; close
  * is called in any case.
  *
+ * A table from accept may have `expires_at`, seconds since 1970: then the connection is
+ * closed with 4001, whatever its functions do. What came before still waits its turn, but
+ * nothing is sent any more. A time that is no number refuses the client, with 500.
+ *
  * Each generation of a service has a server of its own; the hub is the worker's. When a
  * generation is replaced its connections move to the next one's server, each as soon as
  * no function of it runs:
@@ -19,10 +23,11 @@
  *                            \--no such path, or no memory--> close(conn, 1012) in the
  *                                old one; closed with 1012
  *
- * Id, channels and what waits stay. conn is made anew, with its state carried over as
- * JSON; a state that JSON cannot say is {} from then on, and a warning names the route.
- * open is called once in the life of a connection. A step that the end of its VM cuts
- * short closes its connection with 1012; its close is called in the new generation.
+ * Id, channels, what waits and the time of its end stay. conn is made anew, with its
+ * state carried over as JSON; a state that JSON cannot say is {} from then on, and a
+ * warning names the route. open is called once in the life of a connection. A step that
+ * the end of its VM cuts short closes its connection with 1012; its close is called in
+ * the new generation.
  *
  * Invariants
  *   - a connection is in the list of exactly one server, from its request to the end of

@@ -14,6 +14,7 @@
 #include "watch/trace.h"
 
 #include <lauxlib.h>
+#include <math.h>
 
 #define PING_MS 30000
 /* What a slow reader may leave, in messages of the largest size. */
@@ -78,6 +79,7 @@ static void upgrade(lua_State *L, struct socket_connection *connection)
 	}
 	connection->id = socket_hub_add(server->config.hub, websocket, channels, count);
 	connection->conn = socket_object_make(L, &server->objects, connection->id);
+	socket_await_expiry(connection);
 	answered(connection, 101, NULL);
 	socket_proceed(connection);
 }
@@ -93,6 +95,26 @@ static bool accepted(lua_State *L, const struct fault *why)
 	yes = lua_isnil(L, -1);
 	lua_pop(L, 1);
 	return yes;
+}
+
+/* The member expires_at; without one it is never. False: it is no time. */
+static bool read_expiry(lua_State *L, struct wall *at)
+{
+	double seconds = HUGE_VAL;
+	bool valid = true;
+
+	push_member(L, "expires_at");
+	if (lua_type(L, -1) == LUA_TNUMBER)
+		seconds = lua_tonumber(L, -1);
+	else
+		valid = lua_isnil(L, -1);
+	lua_pop(L, 1);
+	if (seconds < 0)
+		seconds = 0;
+	/* Past 2262 nanoseconds do not fit. */
+	at->ns = seconds < (double)SOCKET_NEVER_NS / 1e9 ? (int64_t)(seconds * 1e9)
+							 : SOCKET_NEVER_NS;
+	return valid && !isnan(seconds);
 }
 
 static void refuse(lua_State *L, struct socket_connection *connection,
@@ -119,20 +141,24 @@ static void on_accept_done(void *context, lua_State *L, const struct fault *why)
 {
 	struct socket_connection *connection = context;
 	struct fault left = { .kind = FAULT_cancelled, .detail = "the client left" };
-	struct fault cut;
+	struct fault other;
 
 	connection->busy = false;
 	if (why && why->kind == FAULT_cancelled) { /* by the end of the VM */
-		fault_set(&cut, FAULT_unavailable, "the service is being replaced");
-		why = &cut;
+		fault_set(&other, FAULT_unavailable, "the service is being replaced");
+		why = &other;
 	}
 	if (!connection->request) {
 		answered(connection, fault_status(&left), &left);
 		socket_connection_free(connection);
-	} else if (accepted(L, why)) {
-		upgrade(L, connection);
-	} else {
+	} else if (!accepted(L, why)) {
 		refuse(L, connection, why);
+	} else if (!read_expiry(L, &connection->expires_at)) {
+		fault_set(&other, FAULT_internal,
+			  "accept has to give expires_at as a number");
+		refuse(L, connection, &other);
+	} else {
+		upgrade(L, connection);
 	}
 }
 

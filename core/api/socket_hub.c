@@ -240,12 +240,12 @@ bool socket_hub_send(struct socket_hub *hub, uint64_t id, struct slice text)
 	return connection && websocket_send(connection->websocket, text);
 }
 
-bool socket_hub_close(struct socket_hub *hub, uint64_t id, int code)
+bool socket_hub_close(struct socket_hub *hub, uint64_t id, int code, struct slice reason)
 {
 	struct connection *connection = *find_connection(hub, id);
 
 	if (connection)
-		websocket_close(connection->websocket, code, SLICE(""));
+		websocket_close(connection->websocket, code, reason);
 	return connection != NULL;
 }
 
@@ -268,7 +268,7 @@ void socket_hub_close_all(struct socket_hub *hub, int code)
 	uint64_t *ids = all_ids(hub, &count);
 
 	for (size_t i = 0; i < count; i++)
-		socket_hub_close(hub, ids[i], code);
+		socket_hub_close(hub, ids[i], code, SLICE(""));
 	free(ids);
 }
 

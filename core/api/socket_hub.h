@@ -49,9 +49,9 @@ void socket_hub_remove(struct socket_hub *hub, uint64_t id);
 /* Copies. False when the connection is gone or its queue is full. */
 bool socket_hub_send(struct socket_hub *hub, uint64_t id, struct slice text);
 
-/* Begins the closing handshake; the connection stays until its `closed` removes it. False
- * when it is gone. */
-bool socket_hub_close(struct socket_hub *hub, uint64_t id, int code);
+/* Begins the closing handshake; the connection stays until its `closed` removes it.
+ * Copies reason. False when it is gone. */
+bool socket_hub_close(struct socket_hub *hub, uint64_t id, int code, struct slice reason);
 
 /* Closes all of this hub's connections: the worker is ending. */
 void socket_hub_close_all(struct socket_hub *hub, int code);

@@ -7,6 +7,9 @@
 #include "api/socket.h"
 #include "api/socket_object.h"
 #include "base/list.h"
+#include "loop/loop.h"
+
+#define SOCKET_NEVER_NS INT64_MAX
 
 struct websocket_handler;
 
@@ -31,6 +34,8 @@ struct socket_connection {
 	void *answered_context;
 	uint64_t id; /* 0 before the upgrade */
 	int conn; /* registry reference of the script's object */
+	struct wall expires_at; /* SOCKET_NEVER_NS: never */
+	struct timer expiry; /* from the upgrade until the socket is gone */
 	bool busy; /* a task of this connection runs, be it accept */
 	bool opened; /* open was called */
 	bool failed; /* a step was: no messages any more */
@@ -46,6 +51,10 @@ extern const struct websocket_handler socket_handler; /* context: the connection
 /* No function of it runs: does whatever has to be done, until one does again. May free
  * it. */
 void socket_proceed(struct socket_connection *connection);
+
+/* Closes it when its time has come, else sees to it that this is asked again then, in
+ * whatever server it is. From its upgrade on. */
+void socket_await_expiry(struct socket_connection *connection);
 
 /* Nothing is left to do for it. */
 void socket_connection_free(struct socket_connection *connection);

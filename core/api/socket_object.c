@@ -62,7 +62,7 @@ static int l_conn_close(lua_State *L)
 	lua_Integer code = luaL_optinteger(L, 2, 1000);
 
 	luaL_argcheck(L, is_close_code(code), 2, "no close code");
-	socket_hub_close(objects->hub, conn_id(L), (int)code);
+	socket_hub_close(objects->hub, conn_id(L), (int)code, SLICE(""));
 	return 0;
 }
 

@@ -308,8 +308,10 @@ struct slice http_request_authority(const struct http_request *request)
 
 static void connection_ask_peer(struct server_connection *connection, h2o_conn_t *h2o)
 {
+	const struct slice mapped = SLICE("::ffff:"); /* RFC 4291, 2.5.5.2 */
 	struct sockaddr_storage at;
 	char text[NI_MAXHOST];
+	struct slice peer;
 	size_t size = h2o->callbacks->get_peername(h2o, (struct sockaddr *)&at);
 	size_t length = SIZE_MAX;
 
@@ -318,8 +320,12 @@ static void connection_ask_peer(struct server_connection *connection, h2o_conn_t
 						   (socklen_t)size, text);
 	if (length >= sizeof(connection->peer))
 		return;
-	memcpy(connection->peer, text, length);
-	connection->peer_size = length;
+	peer = slice_of(text, length);
+	/* So an IPv4 client looks where one socket takes both families. */
+	if (slice_starts_with(peer, mapped) && memchr(text, '.', length))
+		peer = slice_of(text + mapped.size, length - mapped.size);
+	memcpy(connection->peer, peer.at, peer.size);
+	connection->peer_size = peer.size;
 }
 
 struct slice http_request_peer(struct http_request *request)

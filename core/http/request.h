@@ -40,7 +40,8 @@ struct slice http_request_body(const struct http_request *request);
 /* Host. */
 struct slice http_request_authority(const struct http_request *request);
 
-/* The address of the client, as text. */
+/* The address of the connection's other end, as text without a port: "127.0.0.1", also
+ * where a socket takes both families, "::1". Empty when it is not known. */
 struct slice http_request_peer(struct http_request *request);
 
 const char *http_request_protocol(const struct http_request *request); /* "1.1", "2" */

@@ -170,8 +170,9 @@ bool helper_submit(struct helper *helper, struct loop *loop, thread_fn *work,
 	pthread_mutex_lock(&helper->lock);
 	if (helper->queued >= helper->queue_max) {
 		pthread_mutex_unlock(&helper->lock);
-		return fault_set(why, FAULT_limit, "%u jobs wait for a helper thread",
-				 helper->queue_max);
+		return fault_set_status(why, FAULT_limit, 503,
+					"%u jobs wait for a helper thread",
+					helper->queue_max);
 	}
 	job = mem_zeroed(1, sizeof(*job));
 	job->loop = loop;

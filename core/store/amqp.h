@@ -26,6 +26,7 @@
  *
  *   delivered --amqp_settle(ack)--> gone
  *             --amqp_settle(retry, delay_ms)--> requeued after the delay
+ *             --amqp_settle(again, delay_ms)--> delivered again after the delay
  *             --amqp_settle(dead)--> dead-letter queue
  *
  * Series: amqp_connected by role (a role that has nothing to do has none), and
@@ -99,6 +100,7 @@ struct amqp_delivery { /* lives until it is settled */
 	struct slice queue;
 	bool redelivered;
 	unsigned delivery_count; /* earlier attempts, x-delivery-count */
+	unsigned again_count; /* and how often this one was delivered again */
 	uint64_t tag;
 	const struct trace_context *parent; /* from the headers; NULL: none */
 };
@@ -143,9 +145,14 @@ void amqp_unsubscribe(struct amqp *amqp, struct amqp_subscription *subscription)
  * thread. */
 void amqp_quiesce(struct amqp *amqp);
 
-enum amqp_verdict { AMQP_ack, AMQP_retry, AMQP_dead };
+/* again: the broker is not told, so it is no attempt that the delivery limit counts. For
+ * what is not the message's fault; after AMQP_AGAIN_MS in all, or when its queue is not
+ * consumed any more, it is a retry. */
+enum amqp_verdict { AMQP_ack, AMQP_retry, AMQP_again, AMQP_dead };
 
-/* Takes delivery. delay_ms is for retry. After amqp_destroy it does nothing. */
+#define AMQP_AGAIN_MS 900000 /* a broker waits 30 minutes for an acknowledgement */
+
+/* Takes delivery. delay_ms is for retry and again. After amqp_destroy it does nothing. */
 void amqp_settle(struct amqp *amqp, struct amqp_delivery *delivery,
 		 enum amqp_verdict verdict, int delay_ms);
 

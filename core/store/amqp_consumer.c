@@ -40,12 +40,12 @@ static void tell_broker(struct amqp_consumer *consumer, struct amqp_in *in)
 	if (connection && in->feed->open && in->epoch == in->feed->epoch) {
 		if (in->verdict == AMQP_ack)
 			status = amqp_basic_ack(connection, channel, in->delivery.tag, 0);
-		else if (in->verdict == AMQP_retry)
-			status = amqp_basic_nack(connection, channel, in->delivery.tag, 0,
-						 1);
-		else
+		else if (in->verdict == AMQP_dead)
 			status = amqp_basic_reject(connection, channel, in->delivery.tag,
 						   0);
+		else
+			status = amqp_basic_nack(connection, channel, in->delivery.tag, 0,
+						 1);
 	}
 	amqp_in_free(in);
 	if (status != AMQP_STATUS_OK) {
@@ -58,13 +58,45 @@ static void tell_broker(struct amqp_consumer *consumer, struct amqp_in *in)
 
 static void settle(struct amqp_consumer *consumer, struct amqp_in *in)
 {
-	if (in->verdict == AMQP_retry && in->delay_ms > 0 && in->epoch == in->feed->epoch)
+	bool waits = in->verdict == AMQP_retry || in->verdict == AMQP_again;
+
+	if (waits && in->delay_ms > 0 && in->epoch == in->feed->epoch)
 		in->due = mono_after_ms(clock_mono(), in->delay_ms);
 	else
 		tell_broker(consumer, in);
 }
 
-/* Retries whose delay has passed; gives when the next one comes due. */
+static void hand_out(struct amqp_consumer *consumer, struct amqp_in *in)
+{
+	struct amqp_feed *feed = in->feed;
+
+	in->due = MONO_NEVER;
+	in->receiver =
+		&feed->config.receivers[feed->turn++ % feed->config.receiver_count];
+	loop_post(in->receiver->loop, &in->mail, consumer->deliver, in);
+}
+
+static bool may_hand_out_again(const struct amqp_consumer *consumer,
+			       const struct amqp_in *in, struct mono now)
+{
+	return in->verdict == AMQP_again && now.ns < in->again_until.ns &&
+	       !consumer->quiesced && !in->feed->leaving && in->feed->open &&
+	       in->epoch == in->feed->epoch;
+}
+
+static void when_due(struct amqp_consumer *consumer, struct amqp_in *in, struct mono now)
+{
+	if (!may_hand_out_again(consumer, in, now)) {
+		tell_broker(consumer, in);
+		return;
+	}
+	in->delivery.redelivered = true;
+	in->delivery.again_count++;
+	atomic_store(&in->arrived, false);
+	hand_out(consumer, in);
+}
+
+/* Those whose delay has passed; gives when the next one comes due. */
 static struct mono settle_due(struct amqp_consumer *consumer)
 {
 	struct mono now = clock_mono(), next = MONO_NEVER;
@@ -78,7 +110,7 @@ static struct mono settle_due(struct amqp_consumer *consumer)
 
 			after = at->next;
 			if (in->due.ns <= now.ns)
-				tell_broker(consumer, in);
+				when_due(consumer, in, now);
 			else
 				next = mono_earlier(next, in->due);
 		}
@@ -97,9 +129,7 @@ static void post(struct amqp_consumer *consumer, struct amqp_feed *feed,
 		tell_broker(consumer, in);
 		return;
 	}
-	in->receiver =
-		&feed->config.receivers[feed->turn++ % feed->config.receiver_count];
-	loop_post(in->receiver->loop, &in->mail, consumer->deliver, in);
+	hand_out(consumer, in);
 }
 
 static void begin_delivery(struct amqp_consumer *consumer, struct amqp_feed *feed,
@@ -113,6 +143,7 @@ static void begin_delivery(struct amqp_consumer *consumer, struct amqp_feed *fee
 	in->amqp = consumer->amqp;
 	in->life = amqp_life_hold(consumer->life);
 	in->due = MONO_NEVER;
+	in->again_until = mono_after_ms(clock_mono(), AMQP_AGAIN_MS);
 	list_init(&in->place);
 	list_append(&feed->out, &in->place);
 	amqp_intake_method(in, deliver, feed->config.queue);

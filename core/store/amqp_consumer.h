@@ -10,7 +10,8 @@
  * A struct amqp_in is one delivery. The thread makes it out of the frames (method,
  * header, body parts), posts it to a loop, gets it back settled, and tells the broker. A
  * retry stays unsettled until its delay has passed, so that it keeps its place in the
- * prefetch: a queue of failing messages is slow, not a circle.
+ * prefetch: a queue of failing messages is slow, not a circle. One that is to be
+ * delivered again stays so too, and the broker does not hear of it.
  *
  * Invariants
  *   - delivery tags belong to one life of a channel: a delivery whose feed has been
@@ -53,7 +54,8 @@ struct amqp_in {
 	struct list place; /* in its feed's `out` */
 	struct amqp_feed *feed; /* outlives it, but for amqp_destroy */
 	unsigned epoch;
-	struct mono due; /* when a retry goes back to the queue */
+	struct mono due; /* when a retry goes back to the queue, or is delivered again */
+	struct mono again_until; /* from then on it goes back to the queue */
 	size_t body_size;
 	char *body;
 

@@ -313,7 +313,7 @@ static void read_answer(struct amqp_dead *dead, struct answer *answer, struct fa
 			continue;
 		if (method->id == AMQP_BASIC_RETURN_METHOD) {
 			answer->came_back = true;
-			fault_set(why, FAULT_missing, "there is no such queue");
+			fault_set(why, FAULT_refused, "there is no such queue");
 		} else if (method->id == AMQP_BASIC_ACK_METHOD) {
 			answer->came = true;
 			answer->taken = !answer->came_back;

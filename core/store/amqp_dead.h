@@ -53,7 +53,7 @@ bool amqp_dead_look(struct amqp_dead *dead, struct slice queue, uint32_t most,
 
 /* Sends back the letters that were there when it began; of those with this id, when it is
  * not empty, the oldest. *moved is also right when it fails. missing: there is no such
- * letter, or no queue to send it to. */
+ * letter; refused: there is no queue to send it to, or it takes none. */
 bool amqp_dead_replay(struct amqp_dead *dead, struct slice queue, struct slice id,
 		      uint32_t *moved, struct fault *why);
 

@@ -2,6 +2,9 @@
 #include "store/amqp_history.h"
 
 #include <amqp.h>
+#include <stdint.h>
+
+#define NS_PER_S INT64_C(1000000000)
 
 static const amqp_field_value_t *member(const amqp_table_t *table, const char *name)
 {
@@ -47,8 +50,9 @@ static void read_newest(const amqp_table_t *table, struct amqp_death *death)
 	if (value)
 		death->count = value->value.i64;
 	value = of_kind(member(table, "time"), AMQP_FIELD_KIND_TIMESTAMP);
-	if (value)
-		death->time.ns = (int64_t)value->value.u64 * 1000000000;
+	/* Anybody may write the header: a time beyond struct wall is none. */
+	if (value && value->value.u64 <= INT64_MAX / NS_PER_S)
+		death->time.ns = (int64_t)value->value.u64 * NS_PER_S;
 }
 
 /* The broker has one entry for each queue and reason: when a letter that was sent back

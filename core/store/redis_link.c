@@ -31,13 +31,15 @@ struct redis_link {
 	struct deferred broken; /* lost is due */
 	struct redisAsyncContext *native;
 	struct loop_fd *watch;
-	unsigned greetings; /* unanswered */
+	unsigned owed; /* answers; the first are to greetings */
 	bool connected; /* the socket is */
 	bool open;
 	bool ended;
 	bool want_read, want_write;
 	bool dirty;
 	size_t reply_size_max; /* 0: no bound */
+	struct redisReplyObjectFunctions *makers; /* hiredis' own */
+	struct redisReplyObjectFunctions choosy; /* ours before it */
 	struct fault why;
 };
 
@@ -148,11 +150,6 @@ static void forget(void *data)
 	link->connected = link->want_read = link->want_write = link->dirty = false;
 }
 
-void redis_link_bound(struct redis_link *link, size_t reply_size_max)
-{
-	link->reply_size_max = reply_size_max;
-}
-
 /* What the reader holds when it has read is the beginning of one reply. */
 static void read_some(struct redis_link *link)
 {
@@ -186,6 +183,87 @@ void redis_link_flush(struct redis_link *link)
 	if (link->native && link->dirty)
 		want(link, link->want_read, true);
 	link->dirty = false;
+}
+
+/* --- what the server may say ------------------------------------------------------ */
+
+/* hiredis ends the process (assert) over an answer to nothing, and over an array to who
+ * hears that is neither ["subscribe", channel, number] nor ["message", channel, text];
+ * and an array may go on for ever. So they are refused while they are read: what is not
+ * made is an error of the connection. */
+static bool may_be(const struct redisReadTask *task, bool well_in_array)
+{
+	struct redis_link *link = task->privdata;
+	bool hears = link->reply_size_max > 0;
+	bool may = task->parent
+			   ? !hears || well_in_array
+			   : hears || link->owed > 0 || task->type == REDIS_REPLY_ERROR;
+
+	if (!may)
+		lose(link, "a reply that was not to be expected");
+	return may;
+}
+
+static bool text_fits(const struct redisReadTask *task, struct slice text)
+{
+	return task->idx == 2 ||
+	       (task->type == REDIS_REPLY_STRING &&
+		(task->idx == 1 || slice_equal(text, SLICE("subscribe")) ||
+		 slice_equal(text, SLICE("message"))));
+}
+
+static void *make_text(const struct redisReadTask *task, char *at, size_t size)
+{
+	struct redis_link *link = task->privdata;
+
+	if (!may_be(task, text_fits(task, slice_of(at, size))))
+		return NULL;
+	return link->makers->createString(task, at, size);
+}
+
+static void *make_array(const struct redisReadTask *task, int count)
+{
+	struct redis_link *link = task->privdata;
+
+	if (!may_be(task, false))
+		return NULL;
+	if (link->reply_size_max && count != 3) {
+		lose(link, "a reply that was not to be expected");
+		return NULL;
+	}
+	return link->makers->createArray(task, count);
+}
+
+static void *make_integer(const struct redisReadTask *task, long long value)
+{
+	struct redis_link *link = task->privdata;
+
+	return may_be(task, task->idx == 2) ? link->makers->createInteger(task, value)
+					    : NULL;
+}
+
+static void *make_null(const struct redisReadTask *task)
+{
+	struct redis_link *link = task->privdata;
+
+	return may_be(task, false) ? link->makers->createNil(task) : NULL;
+}
+
+static void be_choosy(struct redis_link *link)
+{
+	struct redisReader *reader = link->native->c.reader;
+
+	link->makers = reader->fn;
+	link->choosy =
+		(struct redisReplyObjectFunctions){ make_text, make_array, make_integer,
+						    make_null, link->makers->freeObject };
+	reader->fn = &link->choosy;
+	reader->privdata = link;
+}
+
+void redis_link_bound(struct redis_link *link, size_t reply_size_max)
+{
+	link->reply_size_max = reply_size_max;
 }
 
 /* --- replies ---------------------------------------------------------------------- */
@@ -232,6 +310,7 @@ static void replied(struct redisAsyncContext *native, void *data, void *ticket)
 
 	if (!reply || link->ended)
 		return;
+	link->owed -= !link->reply_size_max;
 	if (reply->type == REDIS_REPLY_ERROR) {
 		link->owner.replied(link->owner.context, ticket, NULL,
 				    slice_of(reply->str, reply->len));
@@ -250,6 +329,7 @@ void redis_link_send(struct redis_link *link, struct slice wire, void *ticket)
 	if (redisAsyncFormattedCommand(link->native, replied, ticket, wire.at,
 				       wire.size) != REDIS_OK)
 		lose(link, "the connection was lost");
+	link->owed += !link->reply_size_max;
 }
 
 /* --- opening ---------------------------------------------------------------------- */
@@ -265,7 +345,7 @@ static void greeted(struct redisAsyncContext *native, void *data, void *ticket)
 		lose(link, reply->str);
 		return;
 	}
-	if (--link->greetings > 0)
+	if (--link->owed > 0)
 		return;
 	timer_stop(link->loop, &link->timer);
 	link->open = true;
@@ -274,7 +354,7 @@ static void greeted(struct redisAsyncContext *native, void *data, void *ticket)
 
 static void greet(struct redis_link *link, int count, const char **words)
 {
-	link->greetings++;
+	link->owed++;
 	redisAsyncCommandArgv(link->native, greeted, NULL, count, words, NULL);
 }
 
@@ -346,6 +426,7 @@ static void connect_next(void *context)
 	native->ev.addWrite = add_write;
 	native->ev.delWrite = stop_write;
 	native->ev.cleanup = forget;
+	be_choosy(link);
 	redisAsyncSetConnectCallback(native,
 				     connected); /* wants to write, to learn of it */
 	redisAsyncSetDisconnectCallback(native, disconnected);

@@ -9,6 +9,7 @@
  * Invariants
  *   - replies come in the order of sending, each with the ticket it was sent with.
  *   - lost comes once, and nothing comes after it.
+ *   - what the server says unasked ends the connection.
  *
  * A SUBSCRIBE makes it a connection that hears: its ticket comes with every message.
  */
@@ -48,8 +49,8 @@ void redis_link_close(struct redis_link *link);
 /* wire: the command as RESP; copied. */
 void redis_link_send(struct redis_link *link, struct slice wire, void *ticket);
 
-/* From here on a reply that takes more than so many bytes ends the connection. At first
- * there is no bound. */
+/* Makes it one that hears, before it is open: a reply that takes more than so many bytes
+ * ends the connection, and so does an array that is none of a subscription. */
 void redis_link_bound(struct redis_link *link, size_t reply_size_max);
 
 /* Writes what was sent. Called once a turn. */

@@ -69,73 +69,76 @@ enum member {
 
 #define MEMBERS_MAX 9
 
+/* A member's name as it stands on the line: names that are known are not looked at. */
+#define KEY(name) SLICE("\"" name "\":")
+
 static const struct dialect {
 	const char *name;
 	const char *const *levels; /* NULL: numbers from 10 to 60 */
 	char mark; /* doubled where the name of an attribute begins with it */
 	struct {
-		struct slice key;
+		struct slice key; /* as KEY has it */
 		enum member member;
 	} members[MEMBERS_MAX];
 } dialects[LOG_DIALECTS] = {
 	[LOG_DIALECT_default] = { "default",
 				  upper,
 				  0,
-				  { { SLICE("timestamp"), MEMBER_time_iso },
-				    { SLICE("level"), MEMBER_level },
-				    { SLICE("service"), MEMBER_service },
-				    { SLICE("message"), MEMBER_message },
-				    { SLICE("trace_id"), MEMBER_trace_id },
-				    { SLICE("span_id"), MEMBER_span_id },
-				    { SLICE("trace_flags"), MEMBER_trace_flags },
-				    { SLICE("generation"), MEMBER_generation } } },
+				  { { KEY("timestamp"), MEMBER_time_iso },
+				    { KEY("level"), MEMBER_level },
+				    { KEY("service"), MEMBER_service },
+				    { KEY("message"), MEMBER_message },
+				    { KEY("trace_id"), MEMBER_trace_id },
+				    { KEY("span_id"), MEMBER_span_id },
+				    { KEY("trace_flags"), MEMBER_trace_flags },
+				    { KEY("generation"), MEMBER_generation } } },
 	[LOG_DIALECT_trio] = { "trio",
 			       lower,
 			       0,
-			       { { SLICE("level"), MEMBER_level },
-				 { SLICE("trace_id"), MEMBER_trace_id },
-				 { SLICE("msg"), MEMBER_message },
-				 { SLICE("generation"), MEMBER_generation } } },
+			       { { KEY("level"), MEMBER_level },
+				 { KEY("trace_id"), MEMBER_trace_id },
+				 { KEY("msg"), MEMBER_message },
+				 { KEY("generation"), MEMBER_generation } } },
 	[LOG_DIALECT_python] = { "python",
 				 python,
 				 0,
-				 { { SLICE("level"), MEMBER_level },
-				   { SLICE("msg"), MEMBER_message },
-				   { SLICE("timestamp"), MEMBER_time_iso },
-				   { SLICE("service"), MEMBER_service },
-				   { SLICE("trace_id"), MEMBER_trace_id },
-				   { SLICE("span_id"), MEMBER_span_id },
-				   { SLICE("generation"), MEMBER_generation } } },
+				 { { KEY("level"), MEMBER_level },
+				   { KEY("msg"), MEMBER_message },
+				   { KEY("timestamp"), MEMBER_time_iso },
+				   { KEY("service"), MEMBER_service },
+				   { KEY("trace_id"), MEMBER_trace_id },
+				   { KEY("span_id"), MEMBER_span_id },
+				   { KEY("generation"), MEMBER_generation } } },
 	[LOG_DIALECT_zap] = { "zap",
 			      lower,
 			      0,
-			      { { SLICE("level"), MEMBER_level },
-				{ SLICE("timestamp"), MEMBER_time_s },
-				{ SLICE("msg"), MEMBER_message },
-				{ SLICE("service"), MEMBER_service },
-				{ SLICE("trace_id"), MEMBER_trace_id },
-				{ SLICE("span_id"), MEMBER_span_id },
-				{ SLICE("generation"), MEMBER_generation } } },
+			      { { KEY("level"), MEMBER_level },
+				{ KEY("timestamp"), MEMBER_time_s },
+				{ KEY("msg"), MEMBER_message },
+				{ KEY("service"), MEMBER_service },
+				{ KEY("trace_id"), MEMBER_trace_id },
+				{ KEY("span_id"), MEMBER_span_id },
+				{ KEY("generation"), MEMBER_generation } } },
 	[LOG_DIALECT_clef] = { "clef",
 			       serilog,
 			       '@',
-			       { { SLICE("@t"), MEMBER_time_iso },
-				 { SLICE("@mt"), MEMBER_message },
-				 { SLICE("@l"), MEMBER_level },
-				 { SLICE("@tr"), MEMBER_trace_id },
-				 { SLICE("@sp"), MEMBER_span_id },
-				 { SLICE("service"), MEMBER_service },
-				 { SLICE("generation"), MEMBER_generation } } },
+			       { { KEY("@t"), MEMBER_time_iso },
+				 { KEY("@mt"), MEMBER_message },
+				 { KEY("@l"), MEMBER_level },
+				 { KEY("@tr"), MEMBER_trace_id },
+				 { KEY("@sp"), MEMBER_span_id },
+				 { KEY("service"), MEMBER_service },
+				 { KEY("generation"), MEMBER_generation } } },
 	[LOG_DIALECT_pino] = { "pino",
 			       NULL,
 			       0,
-			       { { SLICE("level"), MEMBER_level },
-				 { SLICE("time"), MEMBER_time_ms },
-				 { SLICE("service"), MEMBER_service },
-				 { SLICE("msg"), MEMBER_message },
-				 { SLICE("trace_id"), MEMBER_trace_id },
-				 { SLICE("span_id"), MEMBER_span_id },
-				 { SLICE("generation"), MEMBER_generation } } },
+			       { { KEY("level"), MEMBER_level },
+				 { KEY("time"), MEMBER_time_ms },
+				 { KEY("service"), MEMBER_service },
+				 { KEY("msg"), MEMBER_message },
+				 { KEY("trace_id"), MEMBER_trace_id },
+				 { KEY("span_id"), MEMBER_span_id },
+				 { KEY("generation"), MEMBER_generation } } },
 };
 
 bool log_dialect_of(struct slice name, enum log_dialect *dialect)
@@ -148,21 +151,39 @@ bool log_dialect_of(struct slice name, enum log_dialect *dialect)
 	return false;
 }
 
+static struct slice name_of(struct slice key)
+{
+	return slice_of(key.at + 1, key.size - strlen("\"\":"));
+}
+
 /* --- what stands in front --------------------------------------------------------- */
+
+static void put_key(struct json *json, struct slice key)
+{
+	json_raw(json, key);
+	json->need_comma = false;
+}
+
+/* Text of so many bytes that needs no escaping, from text[1] on: gets its quotes. */
+static void put_plain(struct json *json, char *text, size_t size)
+{
+	text[0] = text[size + 1] = '"';
+	json_raw(json, slice_of(text, size + 2));
+}
 
 static void put_hex(struct json *json, struct slice key, const uint8_t *bytes,
 		    size_t size)
 {
-	char text[2 * 16 + 1];
+	char text[2 * 16 + 2];
 
-	hex_encode(bytes, size, text);
-	json_key(json, key);
-	json_string(json, slice_of(text, 2 * size));
+	hex_encode(bytes, size, text + 1);
+	put_key(json, key);
+	put_plain(json, text, 2 * size);
 }
 
 static void put_time(struct json *json, enum member member, struct wall time)
 {
-	char text[CLOCK_ISO_SIZE];
+	char text[CLOCK_ISO_SIZE + 1];
 
 	if (member == MEMBER_time_s) {
 		snprintf(text, sizeof(text), "%" PRId64 ".%06d", time.ns / 1000000000,
@@ -171,8 +192,8 @@ static void put_time(struct json *json, enum member member, struct wall time)
 	} else if (member == MEMBER_time_ms) {
 		json_integer(json, time.ns / 1000000);
 	} else {
-		clock_iso(time, text);
-		json_string(json, slice_text(text));
+		clock_iso(time, text + 1);
+		put_plain(json, text, CLOCK_ISO_SIZE - 1);
 	}
 }
 
@@ -209,7 +230,7 @@ static void put_member(struct json *json, const struct dialect *dialect, size_t 
 		put_ids(json, key, member, record);
 		return;
 	}
-	json_key(json, key);
+	put_key(json, key);
 	if (member == MEMBER_level)
 		put_level(json, dialect->levels, level_of(record->severity));
 	else if (member == MEMBER_service)
@@ -249,7 +270,7 @@ static bool is_taken(const struct names *names, const struct buf *out, struct sl
 	if (!(names->some & name_bit(name)))
 		return false;
 	for (size_t i = 0; i < MEMBERS_MAX && dialect->members[i].member; i++)
-		if (slice_equal(dialect->members[i].key, name))
+		if (slice_equal(name_of(dialect->members[i].key), name))
 			return true;
 	for (size_t i = 0; i < names->count; i++)
 		if (slice_equal(slice_of(out->at + names->of[i].at, names->of[i].size),
@@ -313,7 +334,7 @@ void log_format(struct buf *out, enum log_dialect dialect,
 	json_open_object(&json);
 	for (size_t i = 0; i < MEMBERS_MAX && names.dialect->members[i].member; i++) {
 		put_member(&json, names.dialect, i, record, service);
-		names.some |= name_bit(names.dialect->members[i].key);
+		names.some |= name_bit(name_of(names.dialect->members[i].key));
 	}
 	for (size_t i = 0; i < record->attr_count; i++) {
 		put_name(&json, &names, record->attrs[i].key);

@@ -1,5 +1,6 @@
 -- The cache may be lost, and never brings an old value back.
 local cache = require "cache"
+local clock = require "clock"
 local fault = require "fault"
 local test = require "test"
 
@@ -40,6 +41,20 @@ test.case("a dropped value is computed again, and an old one cannot come back", 
   test.equal(cache.get("a"), nil)
   held["sample:a"] = nil -- the tombstone's second is over
   cache.put("a", "new", 5)
+  test.equal(cache.get("a"), "new")
+end)
+
+test.case("a reader that was slower than the tombstone brings nothing back", function()
+  local held, now = fake_redis(), 100
+  test.replace(clock, "mono", function() return now end)
+  local function read()
+    cache.drop("a")
+    held["sample:a"], now = nil, now + 1.1
+    return "old"
+  end
+  test.equal(cache.fetch("a", 5, read), "old")
+  test.equal(cache.get("a"), nil)
+  test.equal(cache.fetch("a", 5, function() return "new" end), "new")
   test.equal(cache.get("a"), "new")
 end)
 

@@ -32,4 +32,16 @@ test.case("a problem without a field names the body, and a flood is cut", functi
   test.equal(found.errors[1], { field = "body", message = "is wrong" })
 end)
 
+test.case("a long number in the caller's own name of a field is not repeated", function()
+  local found = { errors = {} }
+  for _, name in ipairs { "card.4242424242424242", "DE89370400440532013000", "items[12]" } do
+    leaf.reject(found, name, "is not known here")
+  end
+  test.equal(found.errors, {
+    { field = "card.*", message = "is not known here" },
+    { field = "DE*", message = "is not known here" },
+    { field = "items[12]", message = "is not known here" },
+  })
+end)
+
 return test.suite()

@@ -6,7 +6,9 @@ local test = require "test"
 
 local s = app.service "sample"
 s:get("/echo/:name", function(req)
-  return 200, { name = req.path.name, query = req.query, tag = req.headers["x-tag"] }
+  return 200, {
+    name = req.path.name, query = req.query, tag = req.headers["x-tag"], peer = req.peer,
+  }
 end)
 s:post("/echo", function(req)
   return 201, { raw = req.raw, list = req.body.list }, { Location = "/echo/1" }
@@ -16,9 +18,12 @@ s:get("/passed/on", function() return nil, fault.new("missing", "nobody") end)
 s:get("/raised", function() fault.raise("limit", "full", { retry = true }) end)
 s:get("/bug", function() error("a bug") end)
 
-test.case("path, query and headers reach the handler", function()
+test.case("path, query, headers and peer reach the handler", function()
   local answer = call(s, "GET /echo/x", { ["x-tag"] = "t" }, { query = { a = "1" } })
-  test.equal(answer.body, { name = "x", query = { a = "1" }, tag = "t" })
+  test.equal(answer.body, {
+    name = "x", query = { a = "1" }, tag = "t", peer = "127.0.0.1",
+  })
+  test.equal(call(s, "GET /echo/x", {}, { peer = "::1" }).body.peer, "::1")
 end)
 
 test.case("the body goes through JSON, both ways", function()

@@ -9,6 +9,7 @@ local trace = require "trace"
 
 local seen = metrics.counter("test_seen_total", "Seen, by what.", { "what" })
 local took = metrics.histogram("test_took_seconds", "How long it took.")
+local waited = metrics.summary("test_waited_seconds", "How long it waited.")
 
 local place = { name = "old" }
 
@@ -68,10 +69,12 @@ test.case("value reads a series by its labels", function()
   test.equal(test.value("test_seen_total"), nil)
 end)
 
-test.case("value gives a histogram's count", function()
+test.case("value gives the count of a histogram or summary", function()
   took:observe(0.5)
   took:observe(1.5)
   test.equal(test.value("test_took_seconds"), 2)
+  waited:observe(0.25)
+  test.equal(test.value("test_waited_seconds"), 1)
 end)
 
 test.case("equal compares tables by what they hold", function()

@@ -391,16 +391,22 @@ test.case("a paid order whose stock is gone is told to be lost", function()
   test.equal({ woken, test.logs()[1].severity }, { 1, "warn" })
 end)
 
-test.case("an order that was cancelled meanwhile is neither sold nor lost", function()
+test.case("an order that was cancelled after its sale is neither sold nor lost", function()
   local dropped, events = world(), with_outbox()
-  for _, state in ipairs { "released", "returned" } do
-    test.replace(stock, "sell", function() return ended(state) end)
-    confirm()
-  end
+  test.replace(stock, "sell", function() return ended "returned" end)
+  confirm()
+  test.equal({ #events, #dropped }, { 0, 0 })
+end)
+
+test.case("a released hold is told: its order is cancelled, or has to be", function()
+  local dropped, events = world(), with_outbox()
+  test.replace(stock, "sell", function() return ended "released" end)
+  confirm()
   test.replace(stock, "sell", function() return ended "expired" end)
   test.replace(stock, "reserve", function() return ended "released" end)
   confirm()
-  test.equal({ #events, #dropped }, { 0, 0 })
+  local lost = { key = "inventory.hold_lost", body = { order_id = "o1" } }
+  test.equal({ events, #dropped }, { { lost, lost }, 0 })
 end)
 
 test.case("a sale that fails for another reason is delivered again", function()

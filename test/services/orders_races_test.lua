@@ -146,7 +146,7 @@ local function refund()
   world.refunds = (world.refunds or 0) + 1
   world.money = "refunded"
   step()
-  return { status = "done" }
+  return { status = "done", amount = 250 }
 end
 
 -- Inventory: held once per order, never again after it was cancelled.

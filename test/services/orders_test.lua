@@ -125,9 +125,9 @@ local function replace_peers(note)
     note "void"
     return { status = "none" }
   end)
-  test.replace(peers, "refund", function()
+  test.replace(peers, "refund", function(order)
     note "refund"
-    return { status = "done" }
+    return { status = "done", amount = order.total }
   end)
 end
 
@@ -346,6 +346,15 @@ test.case("users is asked as the caller, the others as the service", function()
   test.equal({ paid.headers["Idempotency-Key"], paid.repeatable }, { id })
   test.equal(sent["POST " .. of_payment .. "/refund"].headers["Idempotency-Key"],
     id .. ":refund")
+end)
+
+test.case("a SKU that is the name of another route is no product", function()
+  network { ok = true, status = 200, body = { items = {} } } -- as of .../inventory/alerts
+  test.fails(function() return peers.item "alerts" end, "missing")
+  network { ok = true, status = 200, body = { sku = "ALERTS" } }
+  test.fails(function() return peers.item "alerts" end, "missing")
+  network { ok = true, status = 200, body = { sku = "alerts" } }
+  test.equal(peers.item "alerts", { sku = "alerts" })
 end)
 
 test.case("a token of ours that is not taken is not the caller's fault", function()
@@ -662,13 +671,18 @@ test.case("recovery gives the money back when the stock is gone", function()
   test.equal({ did[#did - 1], did[#did], kept.order.compensation }, { "refund", "clear" })
 end)
 
-test.case("recovery does not confirm what somebody began to give back", function()
-  local did = world(pending())
-  test.replace(peers, "void", function()
-    return { status = "captured", payment_id = payment_id, amount = 750, refunded = 100 }
-  end)
-  recovery.run()
-  test.equal(story(did), "cancel payment refused owing" .. gone)
+test.case("recovery confirms no order that is not paid as a whole", function()
+  for _, money in ipairs { { 750, 100 }, { 749, 0 }, { 751, 0 } } do
+    local did = world(pending())
+    test.replace(peers, "void", function()
+      return {
+        status = "captured", payment_id = payment_id, amount = money[1],
+        refunded = money[2],
+      }
+    end)
+    recovery.run()
+    test.equal(story(did), "cancel payment refused owing" .. gone)
+  end
 end)
 
 test.case("recovery leaves an order alone while nobody can tell", function()
@@ -715,7 +729,7 @@ end)
 test.case("a refund that payments has taken on is not made yet", function()
   local _, kept = world(row())
   local state = "pending"
-  test.replace(peers, "refund", function() return { status = state } end)
+  test.replace(peers, "refund", function() return { status = state, amount = 750 } end)
   local answer = test.call(orders, "DELETE /api/v1/orders/" .. id, { user = demo })
   test.equal({ answer.status, answer.body.refund }, { 200, "pending" })
   state = "uncertain"
@@ -736,6 +750,23 @@ test.case("a refund that is refused counts only when the money is back", functio
   recovery.run()
   test.equal(kept.order.compensation, "refund_pending")
   state = "refunded"
+  recovery.run()
+  test.equal(kept.order.compensation, nil)
+end)
+
+test.case("a refund of the rest counts once the other parts are back too", function()
+  local _, kept = world(owing())
+  local payment = { status = "captured" }
+  test.replace(peers, "refund", function() return { status = "done", amount = 650 } end)
+  test.replace(peers, "payment", function()
+    return payment, not payment and fault.new("unavailable", "away") or nil
+  end)
+  recovery.run()
+  test.equal(kept.order.compensation, "refund_pending")
+  payment = nil
+  recovery.run()
+  test.equal(kept.order.compensation, "refund_pending")
+  payment = { status = "refunded" }
   recovery.run()
   test.equal(kept.order.compensation, nil)
 end)

@@ -6,6 +6,7 @@ local test = require "test"
 local users = test.service "oms/users"
 
 local cache = require "cache"
+local jwt = require "jwt"
 local password = require "password"
 local sessions = require "sessions"
 local store = require "store"
@@ -146,6 +147,35 @@ test.case("a disabled user does not get in, and only he learns why", function()
   test.match(wrong.body.detail, "wrong")
 end)
 
+-- A login during which something happens to the user, after his password was checked and
+-- before his session was there: all his sessions were ended before it.
+local function login_while(w, happens)
+  test.replace(sessions, "open", function(user_id)
+    happens(w)
+    w.sessions[1] = user_id
+    return "1", "a refresh token"
+  end)
+  return login("admin@orrery.test", "right")
+end
+
+test.case("rights that are taken away during a login are not in its token", function()
+  local w = world()
+  local answer = login_while(w, function()
+    w.rows[2] = person(2, "admin", { role = "customer" })
+  end)
+  test.equal({ answer.status, answer.body.user.role }, { 200, "customer" })
+  test.equal(jwt.verify(answer.body.access_token).role, "customer")
+end)
+
+test.case("who is disabled during his login does not get in, nor stays a session", function()
+  local w = world()
+  local answer = login_while(w, function()
+    w.rows[2] = person(2, "admin", { status = "disabled" })
+  end)
+  test.equal({ answer.status, answer.body.access_token }, { 401, nil })
+  test.equal(w.closed, { w.admin.id .. "/1" })
+end)
+
 test.case("logins are counted by how they ended, and tokens that are given", function()
   world()
   local function counts()
@@ -207,16 +237,25 @@ test.case("a guess that came too late learns nothing, right or wrong", function(
   test.equal(right.body.access_token, nil)
 end)
 
+-- A Redis that tells what is counted: the address, the client, and what of it.
+local function counting(tell)
+  return function(name, _, count, ...)
+    local words = { ... }
+    local verb, window, limit, client_limit = unpack(words, count + 1)
+    if name == "EVAL" and (verb == "look" or verb == "wrong" or verb == "right") then
+      tell(words[1], count == 2 and words[2] or nil, verb)
+      test.equal({ window, limit, client_limit }, { 300, 10, 1000 })
+    end
+    return 0
+  end
+end
+
 test.case("every spelling of an address is counted as one", function()
   world()
   local keys = {}
-  test.replace(cache, "command", function(name, _, _, key, verb, limit, window)
-    if name == "EVAL" and (verb == "look" or verb == "wrong" or verb == "right") then
-      keys[#keys + 1] = key
-      test.equal({ limit, window }, { 10, 300 })
-    end
-    return 0
-  end)
+  test.replace(cache, "command", counting(function(key)
+    keys[#keys + 1] = key
+  end))
   login("customer@orrery.test", "wrong")
   login("CUSTOMER@Orrery.Test", "right")
   login("nobody@orrery.test", "wrong")
@@ -228,10 +267,56 @@ test.case("every spelling of an address is counted as one", function()
   test.equal(keys[1]:find("orrery", 1, true), nil, "the address itself is not kept")
 end)
 
+-- The key under which a client is counted, nil when he is not.
+local function client_key(peer)
+  local found
+  test.replace(cache, "command", counting(function(_, client) found = client end))
+  throttle.wait("customer@orrery.test", peer)
+  return found
+end
+
+test.case("a client is counted whatever the account, and whatever the outcome", function()
+  world()
+  local told = {}
+  test.replace(cache, "command", counting(function(address, client, verb)
+    told[#told + 1] = { address = address, client = client, verb = verb }
+  end))
+  login("customer@orrery.test", "wrong")
+  login("nobody@orrery.test", "wrong")
+  login("customer@orrery.test", "right")
+  local verbs = {}
+  for i, each in ipairs(told) do
+    verbs[i] = each.verb
+    test.equal(each.client, client_key "127.0.0.1")
+    test.equal(each.client == each.address, false)
+  end
+  test.equal(verbs, { "look", "wrong", "look", "wrong", "look", "right" })
+end)
+
+test.case("of IPv6 a client has a /64; one not known is not counted", function()
+  local home = client_key "2001:db8:1:2::7"
+  for _, peer in ipairs {
+    "2001:db8:1:2::", "2001:db8:1:2:a:b:c:d", "2001:DB8:1:2:0:1::", "2001:db8:1:2::%eth0",
+  } do
+    test.equal(client_key(peer), home, peer)
+  end
+  for _, peer in ipairs {
+    "2001:db8:1:3::7", "2001:db8:1::7", "::2001:db8:1:2", "192.0.2.7",
+  } do
+    test.equal(client_key(peer) == home, false, peer)
+  end
+  test.equal(client_key "::1:2:3:4:5:6", client_key "0:0:1:2::")
+  test.equal(client_key "2001:db8::1", client_key "2001:db8:0:0:7::")
+  test.equal(client_key "192.0.2.7" == client_key "192.0.2.8", false)
+  test.equal(client_key "192.0.2.7":find("192.0", 1, true), nil, "it is not kept itself")
+  test.equal(client_key "", nil)
+end)
+
 test.case("how an attempt went is counted after it", function()
   world()
   local said = {}
-  test.replace(throttle, "settle", function(address, right)
+  test.replace(throttle, "settle", function(address, peer, right)
+    test.equal(peer, "127.0.0.1")
     said[#said + 1] = address .. (right and " right" or " wrong")
     return 0
   end)

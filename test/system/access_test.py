@@ -244,6 +244,103 @@ def test_a_token_in_the_query_opens_nothing_but_the_socket(lab):
         assert answer.status_code in (401, 422), service
 
 
+def same_answer(one, other):
+    """Whether two answers tell apart nothing: status, headers but the date, body but the trace."""
+    def told(answer):
+        headers = {name.lower(): value for name, value in answer.headers.items() if name.lower() != "date"}
+        body = answer.json() if answer.content else None
+        return answer.status_code, headers, {**body, "trace_id": ""} if isinstance(body, dict) else body
+    return told(one) == told(other)
+
+
+STRANGE = [
+    ("orders", "GET", "/api/v1/orders/{order}", {}, None), ("orders", "HEAD", "/api/v1/orders/{order}", {}, None),
+    ("orders", "GET", "/api/v1/orders/{order}", {"If-None-Match": "*"}, None),
+    ("orders", "PUT", "/api/v1/orders/{order}", {"If-Match": '"2"'}, {"note": "mine"}),
+    ("orders", "PUT", "/api/v1/orders/{order}", {}, {"version": 1, "status": "shipped"}),
+    ("orders", "DELETE", "/api/v1/orders/{order}", {}, None),
+    ("orders", "GET", "/api/v1/orders?q={order}", {}, None), ("orders", "GET", "/api/v1/orders?customer_id={user}", {}, None),
+    ("orders", "GET", "/api/v1/orders?q={email}", {}, None),
+    ("payments", "GET", "/api/v1/payments/{payment}", {}, None), ("payments", "GET", "/api/v1/payments/order/{order}", {}, None),
+    ("payments", "GET", "/api/v1/payments?order_id={order}", {}, None),
+    ("payments", "GET", "/api/v1/payments?customer_id={user}", {}, None),
+    ("payments", "POST", "/api/v1/payments/{payment}/refund", {"Idempotency-Key": "{order}:refund"}, {}),
+    ("payments", "POST", "/api/v1/payments/order/{order}/void", {}, None),
+    ("notifications", "GET", "/api/v1/notifications/{notification}", {}, None),
+    ("notifications", "GET", "/api/v1/notifications?order_id={order}", {}, None),
+    ("notifications", "GET", "/api/v1/notifications?user_id={user}", {}, None),
+    ("users", "GET", "/api/v1/users/{user}", {"If-None-Match": "*"}, None),
+    ("users", "PUT", "/api/v1/users/{user}", {"If-Match": '"1"'}, {"role": "admin"}),
+    ("users", "DELETE", "/api/v1/users/{user}/sessions", {}, None),
+]
+
+
+def test_a_stranger_cannot_tell_what_is_there_from_what_is_not(lab, tokens, things):
+    there = {**things, "email": "demo@orrery.test"}
+    nowhere = {name: str(uuid.uuid4()) for name in there} | {"email": "nobody-at-all@orrery.test"}
+    told = []
+    for service, method, path, headers, body in STRANGE:
+        one, other = (requests.request(method, lab.url(service, path.format(**which)), json=body, timeout=20, headers={
+            "Authorization": "Bearer " + tokens["stranger"],
+            **{name: value.format(**which) for name, value in headers.items()}}) for which in (there, nowhere))
+        if not same_answer(one, other) or one.status_code >= 500:
+            told.append(f"{method} {path}: {one.status_code} {one.text}, else {other.status_code} {other.text}")
+    assert told == []
+
+
+def test_a_search_finds_ones_own_orders_and_staff_finds_all(lab, tokens, things):
+    def found(role, q):
+        answer = requests.get(lab.url("orders", "/api/v1/orders"), params={"q": q, "limit": 100}, timeout=20,
+                              headers={"Authorization": "Bearer " + tokens[role]})
+        assert answer.status_code == 200, answer.text
+        return {row["id"] for row in answer.json()["items"]}
+
+    own = lab.order(headers={"Authorization": "Bearer " + tokens["stranger"]}).json()["id"]
+    for q in ("SKU-0001", "sku-0001"):
+        assert own in found("stranger", q) and things["order"] not in found("stranger", q)
+        assert {own, things["order"]} <= found("operator", q)
+    assert found("operator", things["order"]) == {things["order"]} == found("operator", things["order"][:13].upper())
+    assert found("stranger", own[:8]) == {own} and found("stranger", "stranger@") == set()
+    assert own in found("operator", "STRANGER@") and found("operator", "SKU-000") == set()
+
+
+def test_nothing_but_what_a_body_may_say_is_taken(lab, tokens):
+    head = {"Authorization": "Bearer " + tokens["customer"], "Idempotency-Key": str(uuid.uuid4())}
+    other = str(uuid.uuid4())
+    bodies = {
+        ("users", "POST", "/api/v1/users/register"): (
+            {"email": f"{other}@orrery.test", "password": "a password"},
+            {"role": "admin", "status": "active", "id": other, "version": 9, "seq": 1, "password_hash": "x"}),
+        ("users", "PUT", "/api/v1/users/" + DEMO): (
+            {"version": 1, "name": "Demo"}, {"id": other, "email": "a@b.test", "password": "a password", "seq": 1}),
+        ("orders", "POST", "/api/v1/orders"): (
+            body_for("POST /api/v1/orders"),
+            {"customer_id": other, "email": "a@b.test", "total": 1, "status": "processing", "payment_id": other, "id": other}),
+        ("notifications", "PUT", "/api/v1/notifications/preferences"): (
+            {"version": 1, "email": True, "sms": False}, {"user_id": other, "id": other}),
+    }
+    taken = []
+    for (service, method, path), (body, more) in bodies.items():
+        for name, value in more.items():
+            answer = requests.request(method, lab.url(service, path), json={**body, name: value}, headers=head, timeout=20)
+            if answer.status_code != 422 or [e["field"] for e in answer.json()["errors"]] != [name]:
+                taken.append(f"{path} {name}: {answer.status_code} {answer.text}")
+    assert taken == []
+
+
+def test_a_sku_that_is_the_name_of_a_route_is_no_product(lab):
+    for sku in ("alerts", "reserve", "..", ".", "SKU-0001/movements"):
+        answer = lab.order(items=[{"sku": sku, "quantity": 1}])
+        assert answer.status_code == 422, answer.text
+        assert answer.json()["errors"] == [{"field": "items[0].sku", "message": "is not a known product"}], sku
+
+
+def test_the_card_network_gets_nothing_of_the_lab(lab):
+    """It plays a machine of somebody else: with the key it could write tokens of administrators."""
+    given = {file.name for file in (lab.state / "service/acquirer/env").iterdir()}
+    assert not given & {"ORRERY_JWT_SECRET", "ORRERY_REDIS_URL", "ORRERY_AMQP_URL", "OTEL_EXPORTER_OTLP_ENDPOINT"}
+
+
 def test_a_session_that_was_revoked_is_over(lab):
     mine = fresh_session(lab, "customer")
     headers = {"Authorization": "Bearer " + mine}

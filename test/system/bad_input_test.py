@@ -133,7 +133,7 @@ def test_unknown_paths_and_methods_never_need_lua(unchanged):
 
 def test_inventory_names_its_fields_too(unchanged):
     answer = requests.post(unchanged.url("inventory", "/api/v1/inventory/reserve"), timeout=10,
-                           headers=unchanged.headers(),
+                           headers={"Authorization": "Bearer " + unchanged.token("operator@orrery.test", "operator-password")},
                            json={"order_id": str(uuid.uuid4()), "items": [{"sku": "SKU-0001", "quantity": -3}]})
     assert "items[0].quantity" in fields(problem(answer, 422))
     answer = requests.get(unchanged.url("inventory", "/api/v1/inventory/SKU-9999"), timeout=10,

@@ -116,7 +116,7 @@ def nothing_is_held_for_an_order_that_is_settled(books):
 def every_confirmed_order_has_one_payment(books):
     live = collections.defaultdict(list)
     for payment in books.payments:
-        if payment["status"] == "captured":
+        if payment["status"] in ("captured", "refunded"):  # staff may give back all of it, and the order goes on
             live[payment["order_id"]].append(payment)
     for order in books.orders.values():
         if order["status"] not in CONFIRMED:
@@ -151,6 +151,24 @@ def the_acquirer_charged_what_payments_knows_of(books):
     for payment in books.payments:
         if payment["status"] in ("captured", "refunded") and payment["id"] not in theirs:
             yield f"payment {payment['id']} is {payment['status']}, and the acquirer has nothing"
+
+
+@rule
+def each_refund_was_made_once(books):
+    """By the same key and amount at the acquirer, and counted by its payment."""
+    theirs = {row["key"]: row["amount"] for row in books.rows("select idempotency_key as key, amount from acquirer.refunds")}
+    made = collections.Counter()
+    for row in books.rows("select id::text, payment_id::text, amount, status from payments.refunds"):
+        given = theirs.pop(row["id"], 0)
+        if given != (row["amount"] if row["status"] == "done" else 0):
+            yield f"refund {row['id']} of {row['amount']} is {row['status']}, and the acquirer gave back {given}"
+        if row["status"] == "done":
+            made[row["payment_id"]] += row["amount"]
+    for payment in books.payments:
+        if payment["refunded"] != made[payment["id"]]:
+            yield f"payment {payment['id']} counts {payment['refunded']} as given back, its refunds make {made[payment['id']]}"
+    for key in theirs:
+        yield f"the acquirer gave back {theirs[key]} for {key}, payments knows nothing"
 
 
 @rule
@@ -234,6 +252,14 @@ def what_was_shipped_stays_shipped(books):
         order = books.orders.get(entry["order"], {})
         if entry["status"] == 200 and order.get("status") not in ("shipped", "delivered"):
             yield f"the order {entry['order']} was shipped, and is {order.get('status')}"
+
+
+@rule
+def a_refund_that_was_promised_is_made(books):
+    status = {row["id"]: row["status"] for row in books.rows("select id::text, status from payments.refunds")}
+    for entry in books.answers("refund"):
+        if entry["status"] == 201 and status.get(entry["body"]["id"]) != "done":
+            yield f"201 for the refund {entry['body']['id']}, which is {status.get(entry['body']['id'], 'not there')}"
 
 
 @rule

@@ -2,6 +2,7 @@
 """The auditor of the books sees what is wrong: each rule, on books that were spoilt on purpose."""
 import psycopg2
 import pytest
+import requests
 
 import books
 from lab import wait_until
@@ -19,9 +20,11 @@ SPOILT = {
     "nothing_is_held_for_an_order_that_is_settled":
         f"update inventory.holds set state = 'held' where order_id = {ORDER}::text",
     "every_confirmed_order_has_one_payment": f"update orders.orders set payment_id = gen_random_uuid() where id = {ORDER}",
-    "money_without_a_confirmed_order_was_given_back": f"update orders.orders set status = 'cancelled' where id = {ORDER}",
+    "money_without_a_confirmed_order_was_given_back":
+        f"update orders.orders set status = 'cancelled', cancelled_at = now() where id = {ORDER}",
     "the_acquirer_charged_what_payments_knows_of":
         "update acquirer.authorizations set captured_amount = captured_amount - 1 where captured_amount > 1",
+    "each_refund_was_made_once": "update payments.payments set refunded = 1 where status = 'captured'",
     "every_confirmed_order_was_told": "delete from notifications.notifications",
     "nobody_was_told_twice": "alter table notifications.notifications drop constraint notifications_once;"
                              "insert into notifications.notifications (id, event_id, user_id, order_id, type, template,"
@@ -37,13 +40,15 @@ TOLD = {
                                             "body": {"id": "00000000-0000-4000-8000-00000000dead", "total": 1}},
     "what_was_cancelled_stays_cancelled": {"op": "cancel", "status": 200, "order": None, "body": {}},
     "what_was_shipped_stays_shipped": {"op": "ship", "status": 200, "order": None, "body": {}},
+    "a_refund_that_was_promised_is_made": {"op": "refund", "status": 201,
+                                           "body": {"id": "00000000-0000-4000-8000-00000000dead"}},
     "a_refusal_was_meant": {"op": "place", "key": "k", "status": 402, "request": {"items": []}, "body": {"order_id": None}},
 }
 
 
 @pytest.fixture(scope="module")
-def connection(started_lab):
-    lab = started_lab
+def connection(books_lab):
+    lab = books_lab
     assert lab.order([{"sku": SKU, "quantity": 1}]).status_code == 201
     connection = psycopg2.connect(lab.env["ORRERY_POSTGRES_ADMIN_URL"])
     wait_until(lambda: books.contradictions(lab.env["ORRERY_POSTGRES_ADMIN_URL"]) == [], 90,
@@ -77,6 +82,16 @@ def test_it_sees_an_answer_that_is_not_true(connection, rule):
         entry["body"] = {"order_id": order}
     assert rule in broken_rules(connection, [entry])
     connection.rollback()
+
+
+def test_staff_may_give_back_the_money_of_an_order_that_goes_on(books_lab, connection):
+    url, operator = books_lab.env["ORRERY_POSTGRES_ADMIN_URL"], books_lab.token("operator@orrery.test", "operator-password")
+    for body in ({"amount": 100}, {}):
+        payment = books_lab.order([{"sku": SKU, "quantity": 1}]).json()["payment_id"]
+        done = requests.post(books_lab.url("payments", f"/api/v1/payments/{payment}/refund"), json=body, timeout=10,
+                             headers={"Authorization": "Bearer " + operator, "Idempotency-Key": payment})
+        assert done.status_code == 201, done.text
+    wait_until(lambda: books.contradictions(url) == [], 60, lambda: f"books that agree: {books.contradictions(url)}")
 
 
 def test_it_sees_two_orders_of_one_key_and_two_answers_of_one_adjustment(connection):

@@ -35,6 +35,20 @@ def started_lab(collector):
         shutil.rmtree(state, ignore_errors=True)
 
 
+@pytest.fixture(scope="session")
+def books_lab(collector):
+    """Another lab, of which only the auditor of the books and the crash campaign know."""
+    state = tempfile.mkdtemp(prefix="orrery-books-", dir="/var/tmp")
+    os.chmod(state, 0o755)
+    lab = Lab(state, collector.url)
+    try:
+        lab.up()
+        yield lab
+    finally:
+        lab.command("down", check=False)
+        shutil.rmtree(state, ignore_errors=True)
+
+
 @pytest.fixture
 def lab(started_lab):
     """The lab with one worker per service, everything ready."""

@@ -6,10 +6,14 @@ import copy
 import json
 import re
 import string
+import tempfile
 
 import jsonschema
+from hypothesis import configuration
 from hypothesis import strategies as st
 
+TABLES = tempfile.TemporaryDirectory(prefix="orrery-hypothesis-")  # of characters, which it keeps in a file
+configuration.set_hypothesis_home_dir(TABLES.name)
 DIALECT = jsonschema.Draft202012Validator
 HOST_TAG = "host"
 NO_TEXT = st.characters(blacklist_categories=("Cs",), blacklist_characters="\0")

@@ -165,6 +165,16 @@ def test_one_is_replayed_and_one_dropped_by_its_id(shop):
     assert [letter["message_id"] for letter in shop.letters()] == ["m-3"]
 
 
+def test_a_letter_that_cannot_go_back_is_not_said_to_be_missing(shop):
+    shop.poison("m-1")
+    shop.host.end()
+    shop.channel.queue_delete(shop.queue)
+    for target in (shop.queue, shop.file):
+        done = shop.dead("--replay", "--id", "m-1", target=target)
+        assert done.returncode == 1 and f"{shop.queue}: there is no such queue" in done.stderr
+    assert [letter["message_id"] for letter in shop.letters()] == ["m-1"]
+
+
 def test_what_dies_again_is_counted_and_the_replay_still_ends(shop):
     shop.poison("m-1", "m-2")
     assert shop.dead("--replay").stdout == f"{shop.queue}: 2 replayed\n"

@@ -8,7 +8,7 @@ import threading
 
 import requests
 
-from lab import CHECKOUT, free_port, wait_until
+from lab import CHECKOUT, port_is_free, wait_until
 
 SERVICES = ("acquirer", "inventory", "payments", "users", "notifications", "orders")
 
@@ -45,8 +45,14 @@ class Replica:
         if process and process.poll() is None:
             process.send_signal(signal.SIGKILL)
 
-    def end(self):
+    def ask_to_end(self):
         self.ending.set()
+        process = self.process
+        if process and process.poll() is None:
+            process.terminate()
+
+    def end(self):
+        self.ask_to_end()
         while self.thread.is_alive():
             process = self.process
             if process and process.poll() is None:
@@ -55,11 +61,17 @@ class Replica:
         self.output.close()
 
 
+def free_ports(lab):
+    """Of the lab's own hundred, those that its stores and services leave free. An outgoing connection
+    never has one of them, so a replica that starts again finds its port free."""
+    return (port for port in range(lab.base + 40, lab.base + 70) if port_is_free(port))
+
+
 class Replicas:
     """One more of each service. They call one another, not the first ones."""
 
     def __init__(self, lab, names=SERVICES):
-        self.ports = {name: free_port() for name in names}
+        self.ports = dict(zip(names, free_ports(lab)))
         self.all = {}
         for name in names:
             self.all[name] = Replica(lab, name, self.environment(lab, name), self.ports[name])
@@ -82,5 +94,7 @@ class Replicas:
         return self.all[name].url(path)
 
     def end(self):
+        for replica in self.all.values():
+            replica.ask_to_end()
         for replica in self.all.values():
             replica.end()

@@ -444,7 +444,7 @@ def all_four_kinds_of_instrument_are_there(shop):
     shop.order()
     kinds = {family.type for service in SERVICES for family in prometheus(shop.lab.metrics(service))}
     assert {"counter", "gauge", "histogram", "summary"} <= kinds
-    assert {s.labels["quantile"] for s in samples(shop.lab.metrics("payments"), "payment_gateway_latency_summary_seconds")
+    assert {s.labels["quantile"] for s in samples(shop.lab.metrics("payments"), "payment_gateway_latency_quantiles_seconds")
             if "quantile" in s.labels} == {"0.5", "0.9", "0.99"}
 
 

@@ -2,6 +2,7 @@
 """What must not be kept is kept nowhere: no database, no cache, no queue, no log, no span has a card
 number, a security code beside it, an account number, a password or a token."""
 import base64
+import hashlib
 import json
 import random
 import subprocess
@@ -81,11 +82,26 @@ def secrets(started_lab):
                              "items": [{"sku": "SKU-0001", "quantity": 1}], "currency": "USD",
                              "payment": {"method": "bank_transfer", "bank_transfer": {"iban": account}}})
     assert paid.status_code == 201, paid.text
+    paypal = f"{uuid.uuid4().hex[:10]}@paypal.test"
+    paid = requests.post(lab.url("orders", "/api/v1/orders"), timeout=20,
+                         headers={**headers, "Idempotency-Key": str(uuid.uuid4())}, json={
+                             "items": [{"sku": "SKU-0001", "quantity": 1}], "currency": "USD",
+                             "payment": {"method": "paypal", "paypal": {"email": paypal}}})
+    assert paid.status_code == 201, paid.text
+    misplaced = luhn("4", 16, draw)
+    for body in ({misplaced: ""}, {"payment": {"method": "card", "card": {misplaced: "123"}}}):
+        refused = requests.post(lab.url("orders", "/api/v1/orders"), timeout=10, json=body,
+                                headers={**headers, "Idempotency-Key": str(uuid.uuid4())})
+        assert refused.status_code == 422 and misplaced not in refused.text
     with ws_client.connect(lab.url("notifications", "/ws").replace("http", "ws", 1)
                            + "?access_token=" + login["access_token"]):
         pass
     wait_until(lab.settled, 30, "the events")
-    return {**cards, "a number that is no card": broken, "an account number": account, "a password": password,
+    return {**cards, "a number that is no card": broken, "an account number": account,
+            "a PayPal account": paypal, "a card number as a field's name": misplaced,
+            "a digest of the PayPal account that can be guessed": hashlib.sha256(json.dumps(
+                ["USD", "paypal", paypal, "", "", ["SKU-0001", 1]], separators=(",", ":")).encode()).hexdigest(),
+            "a password": password,
             "a wrong password": wrong, "an access token": login["access_token"].split(".")[2],
             "a refresh token": login["refresh_token"]}
 
@@ -117,6 +133,28 @@ def test_the_search_would_find_a_secret(lab, secrets):
     """The last digits are kept, so the same look at the same places finds them."""
     kept = database_dump(lab)
     assert secrets["a visa card"][-4:].encode() in kept and secrets["an account number"][-4:].encode() in kept
+
+
+def test_a_telephone_number_and_a_note_are_kept_in_the_databases_alone(lab, collector):
+    """What customers say of themselves is kept where it is asked for; it is not told on the way."""
+    draw = random.Random(uuid.uuid4().int)
+    phone, note = "+1555" + "".join(str(draw.randint(0, 9)) for _ in range(9)), "note-" + uuid.uuid4().hex
+    user = {"email": f"{uuid.uuid4().hex[:10]}@orrery.test", "password": "a long password"}
+    assert requests.post(lab.url("users", "/api/v1/users/register"), timeout=10,
+                         json={**user, "phone": phone, "name": note}).status_code == 201
+    head = {"Authorization": "Bearer " + lab.token(user["email"], user["password"])}
+    wanted = requests.put(lab.url("notifications", "/api/v1/notifications/preferences"), timeout=10, headers=head,
+                          json={"version": 1, "email": True, "sms": True, "phone": phone})
+    assert wanted.status_code == 200, wanted.text
+    assert lab.order(headers=head, note=note).status_code == 201
+    wait_until(lambda: lab.one("select count(*) from notifications.mock_deliveries where recipient = %s", phone) == 1, 30,
+               "the text message")
+    wait_until(lab.settled, 30, "the events")
+    found = [place for place, look in PLACES.items() for text in (phone[1:], note)
+             if look and place != "the databases" and text.encode() in look(lab)]
+    with collector.lock:
+        found += [path for path, body in collector.bodies for text in (phone[1:], note) if text.encode() in body]
+    assert found == [] and note.encode() in database_dump(lab)
 
 
 # --- injections ------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import concurrent.futures
 import hashlib
 import subprocess
+import threading
 import uuid
 
 import requests
@@ -126,6 +127,43 @@ def test_a_disabled_user_is_out_at_once_and_stays_out(lab):
     assert login(lab, user).status_code == 200 and me(lab, got) == 401
 
 
+def test_a_login_that_is_under_way_keeps_no_rights_that_are_taken_away(lab):
+    user, done, got = register(lab), threading.Event(), []
+    url = lab.url("users", "/api/v1/users/" + user["id"])
+    lab.sql("update users.users set role = 'admin' where id = %s", user["id"])
+
+    def enter():
+        while not done.is_set():
+            got.append(tokens(lab, user))
+
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:  # one of them is always at its hash
+        entering = [pool.submit(enter) for _ in range(3)]
+        wait_until(lambda: len(got) > 3, 20, "logins")
+        changed = requests.put(url, json={"version": 1, "role": "customer"}, headers=as_admin(lab), timeout=20)
+        count = len(got)
+        wait_until(lambda: len(got) > count + 3, 20, "logins after the change")
+        done.set()
+        [each.result() for each in entering]
+    assert changed.status_code == 200, changed.text
+    for each in got:
+        if each["user"]["role"] == "admin":
+            assert me(lab, each) == 401, "its session has ended"
+    assert {each["user"]["role"] for each in got} == {"admin", "customer"}
+
+
+def test_the_row_says_who_may_change_rights_even_while_an_older_token_holds(lab):
+    user, other = register(lab), register(lab)
+    lab.sql("update users.users set role = 'admin' where id = %s", user["id"])
+    head = {"Authorization": "Bearer " + tokens(lab, user)["access_token"]}
+    lab.sql("update users.users set role = 'customer' where id = %s", user["id"])  # Redis was away: no session ended
+    for whom, change in ((user, {"role": "admin"}), (other, {"role": "operator"}), (other, {"status": "disabled"})):
+        answer = requests.put(lab.url("users", "/api/v1/users/" + whom["id"]), json={"version": 1, **change},
+                              headers=head, timeout=20)
+        assert (answer.status_code, answer.json()["kind"]) == (403, "denied"), answer.text
+    assert lab.sql("select role, status from users.users where id = any(%s::uuid[])", [user["id"], other["id"]]) \
+        == [("customer", "active")] * 2
+
+
 def test_the_last_administrator_stays_one_even_when_two_demote_each_other(lab):
     url, pair = lab.url("users", "/api/v1/users/"), [register(lab), register(lab)]
     ids = [user["id"] for user in pair]
@@ -220,6 +258,48 @@ def test_each_further_failure_waits_longer_and_a_success_clears(lab):
     for _ in range(9):
         assert login(lab, user, "wrong").status_code == 401
     assert login(lab, user).status_code == 200, "it counts from the beginning"
+
+
+def client_count(lab, failures):
+    """Has this machine failed so often as a client, in a window that began now; gives the key."""
+    key = "users:login-client:" + hashlib.sha256(b"127.0.0.1").hexdigest()
+    redis(lab, "del", key)
+    if failures:
+        redis(lab, "hset", key, "failures", str(failures))
+        redis(lab, "expire", key, "300")
+    return key
+
+
+def test_one_password_tried_on_many_addresses_makes_the_client_wait(lab):
+    users = [register(lab) for _ in range(4)]
+    try:
+        key = client_count(lab, 990)  # of 1000
+        with concurrent.futures.ThreadPoolExecutor(16) as pool:
+            answers = list(pool.map(lambda i: post(lab, "/login", {"email": f"{i}.{uuid.uuid4()}@orrery.test",
+                                                                   "password": "123456"}), range(32)))
+        assert sorted(answer.status_code for answer in answers) == [401] * 10 + [429] * 22
+        assert all(250 < int(answer.headers["Retry-After"]) <= 300 for answer in answers if answer.status_code == 429)
+        assert [login(lab, user).status_code for user in users] == [429] * 4, "whatever the account"
+        assert redis(lab, "hget", key, "failures") == ["1000"]
+        assert 250 < int(redis(lab, "ttl", key)[0]) <= 300, "waiting does not make it longer"
+        assert redis(lab, "exists", "users:login:" + hashlib.sha256(users[0]["email"].encode()).hexdigest()) == ["0"]
+    finally:
+        client_count(lab, 0)
+    assert login(lab, users[0]).status_code == 200
+
+
+def test_a_success_does_not_clear_what_the_client_has_failed(lab):
+    user = register(lab)
+    try:
+        key = client_count(lab, 0)
+        assert login(lab, user, "wrong").status_code == 401
+        assert 290 < int(redis(lab, "ttl", key)[0]) <= 300
+        assert login(lab, user, "wrong").status_code == 401
+        assert login(lab, user).status_code == 200
+        assert redis(lab, "hget", key, "failures") == ["2"]
+        assert redis(lab, "exists", "users:login:" + hashlib.sha256(user["email"].encode()).hexdigest()) == ["0"]
+    finally:
+        client_count(lab, 0)
 
 
 def test_right_passwords_at_once_do_not_add_up(lab):

@@ -12,7 +12,8 @@ from outage_test import notified
 FILE = "scripts/oms/payments/service.lua"
 
 COUNTER = '''
-local taught = metrics.counter("lesson_payments_total", "Payments of the lesson, by currency.", { "currency" })
+local taught = require("metrics").counter("lesson_payments_total", "Payments of the lesson, by currency.",
+  { "currency" })
 '''
 
 

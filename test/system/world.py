@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: MIT
 """Real things to ask the services for: people with their tokens, orders, payments, keys. Requests
-that are made of schemas alone meet none of them."""
+that are made of schemas alone meet none of them. Of two replicas the one prepares what is then
+asked of the other."""
 import base64
 import hashlib
 import hmac
 import json
 import time
 import uuid
+from collections import Counter
 
 import requests
 
@@ -32,8 +34,10 @@ def service_token(secret):
 
 
 class World:
-    def __init__(self, lab):
-        self.lab = lab
+    def __init__(self, lab, replicas):
+        self.urls = (lab.url, replicas.url)
+        self.turn = 0  # whose turn it is to be asked what is judged
+        self.sent, self.across, self.cursors = Counter(), Counter(), {}
         self.http = requests.Session()
         self.http.trust_env = False
         self.mark = uuid.uuid4().hex[:8]
@@ -50,9 +54,12 @@ class World:
         self.keys = [self.authorized(captured) for captured in (False, True, True)]
         self.notifications = wait_until(self.told, what="notifications of the orders")
 
-    def ask(self, service, method, path, token=None, headers=None, **more):
+    def ask(self, service, method, path, token=None, headers=None, at=None, **more):
+        """Of the replica `at`; of the one whose turn it is not when that is not said."""
+        at = 1 - self.turn if at is None else at
+        self.sent[service, at] += 1
         headers = {**(headers or {}), **({"Authorization": "Bearer " + token} if token else {})}
-        return self.http.request(method, self.lab.url(service, path), headers=headers, timeout=20, **more)
+        return self.http.request(method, self.urls[at](service, path), headers=headers, timeout=20, **more)
 
     def made(self, *words, **more):
         answer = self.ask(*words, **more)
@@ -111,9 +118,30 @@ class World:
     def told(self):
         return self.made("notifications", "GET", "/api/v1/notifications", token=self.tokens["customer"])["items"]
 
+    # --- what one replica gives and the other takes ---------------------------------------------
+
     def version(self, service, path, token):
+        self.across["versions"] += 1
         answer = self.ask(service, "GET", path, token=token)
         return answer.json().get("version", 1)
+
+    def tag_for(self, plan):
+        """The entity tag that the other replica gives for what the plan asks for."""
+        self.across["tags"] += 1
+        path = plan.operation.path.replace("{id}", str(plan.path.get("id")))
+        service = plan.operation.contract.document["info"]["title"]
+        answer = self.ask(service, "GET", path, token=self.tokens.get(plan.role))
+        return answer.headers.get("ETag", "*")
+
+    def keep_cursor(self, operation, answer):
+        if answer.status_code == 200 and answer.content.startswith(b"{"):
+            self.cursors[operation, self.turn] = answer.json().get("next_cursor")
+
+    def cursor_for(self, operation):
+        """A cursor of the other replica's list, if it gave one."""
+        cursor = self.cursors.get((operation, 1 - self.turn))
+        self.across["cursors"] += cursor is not None
+        return {"cursor": cursor} if cursor else {}
 
 
 # What a property of this name is made of, wherever it stands in a body.
@@ -220,6 +248,7 @@ def a_leaver(world):
 
 
 def a_session(world, random, plan):
+    world.across["tokens"] += 1
     return {"token": world.login(a_leaver(world))["access_token"]}
 
 
@@ -228,6 +257,7 @@ def a_refresh(world, random, plan):
     if not getattr(world, "refresh", None):
         world.refresh = world.login(world.register())["refresh_token"]
     token, world.refresh = world.refresh, None
+    world.across["tokens"] += 1
     return {"body": {"refresh_token": token},
             "then": lambda answer: setattr(world, "refresh", answer.json().get("refresh_token"))}
 
@@ -280,7 +310,7 @@ MADE = {
     "deleteUsersByIdSessions": lambda world, random, plan: {
         "path": {"id": a_leaver(world)["id"]}, "role": "admin"},
     "getNotificationsById": own("notifications"),
-    "getNotifications": lambda world, random, plan: {"role": "admin"},
+    "getNotifications": lambda world, random, plan: {"role": random.choice(["customer", "admin"])},
     "putNotificationsPreferences": change_preferences,
     "postNotificationsSend": a_message,
     "getWs": upgrade,

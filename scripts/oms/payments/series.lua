@@ -16,7 +16,7 @@ local refunds = metrics.counter("refunds_processed_total", "Refunds processed.")
 local latency = metrics.histogram("payment_gateway_latency_seconds",
   "Time the acquirer took to answer, or we to give up.", nil,
   { 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 1, 2, 5 })
-local quantiles = metrics.summary("payment_gateway_latency_summary_seconds",
+local quantiles = metrics.summary("payment_gateway_latency_quantiles_seconds",
   "The same times as quantiles.")
 
 series.currencies = { "USD", "EUR", "GBP" }

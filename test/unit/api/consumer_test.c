@@ -13,7 +13,8 @@ static const char source[] =
 	"m.exchange,\n"
 	"      id = m.message_id, what = m.body.what, again = m.redelivered,\n"
 	"      header = m.headers.h})\n"
-	"    if m.body.what == 'raise' then fault.raise('unavailable', 'not now') end\n"
+	"    if m.body.what == 'raise' then fault.raise('refused', 'not now') end\n"
+	"    if m.body.away then fault.raise(m.body.away, 'nobody there') end\n"
 	"    if m.body.what == 'reject' then fault.raise('bad_input', 'no such') end\n"
 	"    if m.body.what == 'sleep' then task.sleep(60) end\n"
 	"    return m.body.what\n"
@@ -124,8 +125,31 @@ static void a_fault_has_the_message_come_again_later_and_later(void **state)
 		assert_int_equal(last_verdict, AMQP_retry);
 		assert_int_equal(last_delay_ms, delays[i][1]);
 	}
-	assert_contains(logged(), "\"kind\":\"unavailable\"");
+	assert_contains(logged(), "\"kind\":\"refused\"");
 	assert_contains(buf_text(&lines), "\"message\":\"message failed\"");
+}
+
+static void while_somebody_is_away_it_is_no_attempt(void **state)
+{
+	static const char *const bodies[] = { "{\"away\":\"unavailable\"}",
+					      "{\"away\":\"timeout\"}",
+					      "{\"away\":\"uncertain\"}" };
+
+	for (size_t i = 0; i < sizeof(bodies) / sizeof(*bodies); i++) {
+		struct amqp_delivery delivery = delivery_of(bodies[i]);
+
+		settled = 0;
+		delivery.delivery_count = CONSUMER_AWAY_ATTEMPTS - 1;
+		deliver(&delivery); /* another process may reach him */
+		assert_int_equal(last_verdict, AMQP_retry);
+
+		settled = 0;
+		delivery.delivery_count = CONSUMER_AWAY_ATTEMPTS;
+		delivery.again_count = (unsigned)i;
+		deliver(&delivery);
+		assert_int_equal(last_verdict, AMQP_again);
+		assert_int_equal(last_delay_ms, i ? 10000 : 6400);
+	}
 }
 
 static void what_can_never_work_is_set_aside_at_once(void **state)
@@ -237,6 +261,7 @@ int main(void)
 	const struct CMUnitTest claims[] = {
 		CLAIM(what_returns_is_acknowledged),
 		CLAIM(a_fault_has_the_message_come_again_later_and_later),
+		CLAIM(while_somebody_is_away_it_is_no_attempt),
 		CLAIM(what_can_never_work_is_set_aside_at_once),
 		CLAIM(a_script_that_breaks_is_told_with_its_traceback),
 		CLAIM(the_trace_of_the_message_goes_on),

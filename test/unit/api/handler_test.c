@@ -20,7 +20,7 @@ static const char source[] =
 	"end)\n"
 	"add('GET', '/items/:id/parts/:part', function(req)\n"
 	"  return 200, {path = req.path, query = req.query, route = req.route,\n"
-	"               method = req.method} end)\n"
+	"               method = req.method, peer = req.peer} end)\n"
 	"add('GET', '/headers', function(req) return 200, req.headers end)\n"
 	"add('POST', '/echo', function(req)\n"
 	"  return 200, {body = req.body == nil and 'nil' or req.body, raw = req.raw} "
@@ -110,7 +110,7 @@ static void a_table_is_answered_as_json(void **state)
 	assert_ask(&rig, GET("/empty"), "HTTP/1.1 204 No Content\r\n");
 }
 
-static void the_script_sees_path_query_and_route(void **state)
+static void the_script_sees_path_query_route_and_peer(void **state)
 {
 	const char *answer = service_rig_ask(
 		&rig, GET("/items/a%20b/parts/7?q=1%262&empty=&flag&plus=a+b&q=last"));
@@ -121,6 +121,7 @@ static void the_script_sees_path_query_and_route(void **state)
 			"\"q\":\"last\"}");
 	assert_contains(answer, "\"route\":\"/items/:id/parts/:part\"");
 	assert_contains(answer, "\"method\":\"GET\"");
+	assert_contains(answer, "\"peer\":\"127.0.0.1\"");
 	assert_ask(&rig, GET("/items/1/parts/2?a%zz=%4&=x"),
 		   "\"query\":{\"\":\"x\",\"a%zz\":\"%4\"}");
 }
@@ -689,7 +690,7 @@ int main(void)
 #define QUEUED(name) cmocka_unit_test_setup_teardown(name, open_with_queue, close_rig)
 	const struct CMUnitTest claims[] = {
 		CLAIM(a_table_is_answered_as_json),
-		CLAIM(the_script_sees_path_query_and_route),
+		CLAIM(the_script_sees_path_query_route_and_peer),
 		CLAIM(headers_that_are_repeated_become_one_list),
 		CLAIM(a_body_is_decoded_before_the_script_sees_it),
 		CLAIM(a_fault_becomes_its_problem_document),

@@ -7,6 +7,7 @@
 
 #define TEXT 0x1
 #define CLOSE 0x8
+#define PING 0x9
 
 static struct service_rig rig;
 static struct buf incoming; /* of the client that is heard */
@@ -93,6 +94,29 @@ static inline void assert_hears_close(int fd, unsigned code)
 	assert_int_equal(incoming.at[0] & 0x0f, CLOSE);
 	assert_memory_equal(incoming.at + 2, bytes, 2);
 	say(fd, CLOSE, bytes, 2);
+}
+
+static inline double seconds_now(void)
+{
+	return (double)clock_wall().ns / 1e9;
+}
+
+/* An open connection of "/until/:at", which is to end so many seconds from now. */
+static inline int connect_until(double seconds)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/until/%.3f", seconds_now() + seconds);
+	return connect_to(path);
+}
+
+static inline void assert_expires(int fd)
+{
+	assert_hears(fd, CLOSE,
+		     "\x0f\xa1"
+		     "expired",
+		     9);
+	say(fd, CLOSE, "\x0f\xa1", 2);
 }
 
 #endif

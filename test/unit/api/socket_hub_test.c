@@ -12,6 +12,7 @@
 struct websocket {
 	struct buf got; /* texts, each with a ; behind */
 	int closed;
+	struct buf reason;
 	struct socket_hub *leaves; /* on the next send */
 	uint64_t id;
 	atomic_uint *count; /* counted here instead of written down */
@@ -33,6 +34,7 @@ bool websocket_send(struct websocket *websocket, struct slice text)
 void websocket_close(struct websocket *websocket, int code, struct slice reason)
 {
 	websocket->closed = code;
+	buf_append(&websocket->reason, reason);
 }
 
 static const struct rig_module modules[] = { { "native.ws", api_open_ws }, { 0 } };
@@ -58,8 +60,10 @@ static int close_hubs(void **state)
 	rig_finish(&other);
 	socket_hub_destroy(hub);
 	socket_hub_destroy(far_hub);
-	for (size_t i = 0; i < 4; i++)
+	for (size_t i = 0; i < 4; i++) {
 		buf_finish(&sockets[i].got);
+		buf_finish(&sockets[i].reason);
+	}
 	return 0;
 }
 
@@ -121,13 +125,14 @@ static void one_connection_is_sent_to_and_closed(void **state)
 {
 	add(hub, 0, "orders", NULL);
 	assert_true(socket_hub_send(hub, sockets[0].id, SLICE("hello")));
-	assert_true(socket_hub_close(hub, sockets[0].id, 4001));
+	assert_true(socket_hub_close(hub, sockets[0].id, 4001, SLICE("over")));
 	assert_string_equal(got(0), "hello;");
 	assert_int_equal(sockets[0].closed, 4001);
+	assert_string_equal(buf_text(&sockets[0].reason), "over");
 	socket_hub_remove(hub, sockets[0].id);
 	socket_hub_remove(hub, sockets[0].id);
 	assert_false(socket_hub_send(hub, sockets[0].id, SLICE("late")));
-	assert_false(socket_hub_close(hub, sockets[0].id, 1000));
+	assert_false(socket_hub_close(hub, sockets[0].id, 1000, SLICE("")));
 	assert_int_equal(socket_hub_count(hub), 0);
 	socket_hub_check(hub);
 }

@@ -28,10 +28,14 @@ static const char source[] =
 	"sockets[2] = {path = '/slow', open = open, message = message, close = close,\n"
 	"  accept = function() task.sleep(0.05) return {channels = {'all'}} end}\n"
 	"sockets[3] = {path = '/hang', accept = function() task.sleep(60) end}\n"
+	"sockets[4] = {path = '/until/:at', open = open, message = message, close = "
+	"close,\n"
+	"  accept = function(req) task.sleep(0.02)\n"
+	"    return {channels = {'all'}, expires_at = tonumber(req.path.at)} end}\n"
 	"if VERSION == 1 then\n"
-	"  sockets[4] = {path = '/old', open = open, message = message, close = close,\n"
+	"  sockets[5] = {path = '/old', open = open, message = message, close = close,\n"
 	"    accept = function() return {channels = {'all'}} end}\n"
-	"  sockets[5] = {path = '/late', open = open, message = message, close = close,\n"
+	"  sockets[6] = {path = '/late', open = open, message = message, close = close,\n"
 	"    accept = function() task.sleep(0.05) return {channels = {'all'}} end}\n"
 	"end\n"
 	"return {name = 'test', sockets = sockets}\n";
@@ -398,6 +402,76 @@ static void the_end_comes_in_the_middle_of_a_move(void **state)
 	close(old);
 }
 
+static void a_silent_connection_ends_at_its_time_in_a_later_generation(void **state)
+{
+	double at = seconds_now() + 0.3;
+	int fd = connect_until(0.3);
+
+	assert_hears_text(fd, "open v1");
+	next_generation();
+	end_generation(1);
+	next_generation();
+	end_generation(2);
+	assert_expires(fd);
+	assert_true(seconds_now() >= at);
+	turn_until_idle(3);
+	assert_contains(service_rig_log(&rig), "\"code\":4001");
+	assert_contains(buf_text(&rig.log), "\"version\":3");
+	close(fd);
+}
+
+static void the_time_comes_while_the_old_generation_is_busy_with_it(void **state)
+{
+	int fd = connect_until(0.2);
+
+	assert_hears_text(fd, "open v1");
+	say_text(fd, "hang");
+	turn_until_tasks(1, 1);
+	next_generation();
+	assert_expires(fd);
+	assert_false(socket_server_idle(server_of(1)));
+	end_generation(1);
+	turn_until_idle(2);
+	assert_contains(service_rig_log(&rig), "\"code\":4001");
+	assert_contains(buf_text(&rig.log), "\"version\":2");
+	close(fd);
+}
+
+static void a_handshake_that_ends_in_the_next_generation_keeps_its_time(void **state)
+{
+	int fd = service_rig_connect(&rig);
+	char path[64];
+	const char *end;
+
+	buf_reset(&incoming);
+	snprintf(path, sizeof(path), "/until/%.3f", seconds_now() + 0.2);
+	ask(fd, path);
+	turn_until_tasks(1, 1);
+	next_generation();
+	while (!(end = strstr(buf_text(&incoming), "\r\n\r\n")))
+		assert_true(receive(fd, incoming.size + 1));
+	buf_consume(&incoming, (size_t)(end + 4 - incoming.at));
+	assert_hears_text(fd, "open v2");
+	assert_expires(fd);
+	turn_until_idle(2);
+	close(fd);
+}
+
+static void the_end_comes_before_the_time(void **state)
+{
+	int idle = connect_until(3600), busy;
+
+	assert_hears_text(idle, "open v1");
+	busy = connect_until(3600);
+	assert_hears_text(busy, "open v1");
+	say_text(busy, "hang");
+	turn_until_tasks(1, 1);
+	next_generation();
+	close_rig(state);
+	close(idle);
+	close(busy);
+}
+
 /* --- many connections, many generations ------------------------------------------- */
 
 #define CLIENTS 6
@@ -498,6 +572,10 @@ int main(void)
 		CLAIM(the_end_of_a_busy_generation_closes_what_it_cuts_short),
 		CLAIM(a_generation_without_memory_takes_no_connections),
 		cmocka_unit_test_setup(the_end_comes_in_the_middle_of_a_move, open_rig),
+		CLAIM(a_silent_connection_ends_at_its_time_in_a_later_generation),
+		CLAIM(the_time_comes_while_the_old_generation_is_busy_with_it),
+		CLAIM(a_handshake_that_ends_in_the_next_generation_keeps_its_time),
+		cmocka_unit_test_setup(the_end_comes_before_the_time, open_rig),
 		CLAIM(no_message_is_lost_or_out_of_order_over_fifty_generations),
 	};
 

@@ -15,6 +15,7 @@ static const char source[] =
 	"  open = function(conn) conn:send('hello ' .. conn.state.who) end,\n"
 	"  message = function(conn, text)\n"
 	"    if text == 'slow' then task.sleep(0.05) end\n"
+	"    if text == 'hang' then task.sleep(60) end\n"
 	"    if text == 'fail' then error('on purpose') end\n"
 	"    if text == 'table' then return conn:send({a = {1, 2}}) end\n"
 	"    if text == 'bad' then\n"
@@ -45,6 +46,11 @@ static const char source[] =
 	"  return setmetatable({}, {__index = function() error('metamethod') end}), "
 	"'more' end,\n"
 	"  open = function(conn) conn:send('in') end}\n"
+	"sockets[9] = {path = '/until/:at', accept = function(req)\n"
+	"  local at = req.path.at\n"
+	"  return {expires_at = at == 'nan' and 0/0 or tonumber(at) or at, state = {}}\n"
+	"  end,\n"
+	"  message = sockets[1].message, close = sockets[1].close}\n"
 	"return {name = 'test', sockets = sockets}\n";
 
 static int open_rig(void **state)
@@ -55,6 +61,7 @@ static int open_rig(void **state)
 
 static int close_rig(void **state)
 {
+	clock_set(NULL, NULL);
 	service_rig_close(&rig);
 	buf_finish(&incoming);
 	return 0;
@@ -253,6 +260,112 @@ static void the_end_comes_with_connections_in_every_state(void **state)
 	close(asking);
 }
 
+static void a_connection_is_closed_at_its_time(void **state)
+{
+	double at = seconds_now() + 0.2;
+	int fd = connect_until(0.2), endless = connect_to("/until/inf");
+
+	say_text(endless, "a");
+	assert_hears_text(endless, "a");
+	assert_expires(fd);
+	assert_true(seconds_now() >= at);
+	say_text(endless, "b");
+	assert_hears_text(endless, "b");
+	close(endless);
+	service_rig_turn_until(&rig, nobody_is_there);
+	assert_contains(service_rig_log(&rig), "\"code\":4001");
+	close(fd);
+}
+
+static void a_function_that_runs_does_not_put_the_time_off(void **state)
+{
+	int fd = connect_until(0.1);
+
+	say_text(fd, "hang");
+	service_rig_turn_until(&rig, one_runs);
+	assert_expires(fd);
+	assert_true(one_runs(&rig));
+	close(fd);
+}
+
+static void one_whose_time_has_passed_hears_that_and_nothing_else(void **state)
+{
+	static const char *const paths[] = { "/until/0", "/until/-1e300", "/until/1e9" };
+
+	for (size_t i = 0; i < sizeof(paths) / sizeof(*paths); i++) {
+		int fd = connect_to(paths[i]);
+
+		assert_expires(fd);
+		service_rig_turn_until(&rig, nobody_is_there);
+		close(fd);
+	}
+}
+
+static void a_time_that_is_no_number_lets_nobody_in(void **state)
+{
+	static const char *const paths[] = { "/until/soon", "/until/nan" };
+
+	for (size_t i = 0; i < sizeof(paths) / sizeof(*paths); i++) {
+		int fd = service_rig_connect(&rig);
+
+		ask(fd, paths[i]);
+		assert_contains(service_rig_answer(&rig, fd), "HTTP/1.1 500 ");
+		assert_contains(service_rig_log(&rig), "expires_at");
+		close(fd);
+	}
+	assert_true(nobody_is_there(&rig));
+}
+
+/* Both clocks stand still, so many seconds from now, and what is due then is done. */
+static void set_clocks(double mono_s, double wall_s)
+{
+	struct mono mono = mono_after_ms(clock_mono(), (int64_t)(mono_s * 1000));
+	struct wall wall = { clock_wall().ns + (int64_t)(wall_s * 1e9) };
+
+	clock_set(&mono, &wall);
+	loop_turn(rig.rig.loop, 0);
+	loop_turn(rig.rig.loop, 0);
+}
+
+/* Past pings, which time brings. */
+static void assert_expires_after_pings(int fd)
+{
+	while (receive(fd, 2) && (incoming.at[0] & 0x0f) == PING)
+		buf_consume(&incoming, 2);
+	assert_expires(fd);
+}
+
+static void the_time_of_day_counts_even_if_it_is_set(void **state)
+{
+	int fd = connect_until(3600);
+
+	set_clocks(59, 3599);
+	assert_int_equal(socket_hub_count(rig.hub), 1);
+	set_clocks(2, 2);
+	assert_expires_after_pings(fd);
+	close(fd);
+	service_rig_turn_until(&rig, nobody_is_there);
+	fd = connect_until(10);
+	set_clocks(11, -1000);
+	say_text(fd, "still");
+	assert_hears_text(fd, "still");
+	set_clocks(61, 1011);
+	assert_expires_after_pings(fd);
+	close(fd);
+}
+
+static void a_client_that_leaves_takes_its_time_along(void **state)
+{
+	size_t timers;
+
+	close(connect_to("/until/inf"));
+	service_rig_turn_until(&rig, nobody_is_there);
+	timers = loop_timers(rig.rig.loop);
+	close(connect_until(3600));
+	service_rig_turn_until(&rig, nobody_is_there);
+	assert_int_equal(loop_timers(rig.rig.loop), timers);
+}
+
 int main(void)
 {
 #define CLAIM(name) cmocka_unit_test_setup_teardown(name, open_rig, close_rig)
@@ -268,6 +381,12 @@ int main(void)
 		CLAIM(scripts_close_with_codes_and_send_only_utf8),
 		CLAIM(a_forged_id_reaches_nobody),
 		CLAIM(a_client_may_leave_during_its_handshake),
+		CLAIM(a_connection_is_closed_at_its_time),
+		CLAIM(a_function_that_runs_does_not_put_the_time_off),
+		CLAIM(one_whose_time_has_passed_hears_that_and_nothing_else),
+		CLAIM(a_time_that_is_no_number_lets_nobody_in),
+		CLAIM(the_time_of_day_counts_even_if_it_is_set),
+		CLAIM(a_client_that_leaves_takes_its_time_along),
 		cmocka_unit_test_setup(the_end_comes_with_connections_in_every_state,
 				       open_rig),
 	};

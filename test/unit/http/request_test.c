@@ -236,11 +236,46 @@ static void many_clients_that_leave_at_any_moment_harm_nobody(void **state)
 	service_close(&service);
 }
 
+static int connect_over_ipv6(const struct site *site)
+{
+	struct sockaddr_in6 at = {
+		.sin6_family = AF_INET6,
+		.sin6_port = htons((uint16_t)http_server_port(site->server)),
+		.sin6_addr = IN6ADDR_LOOPBACK_INIT,
+	};
+	int fd = socket(AF_INET6, SOCK_STREAM, 0);
+
+	assert_true(fd >= 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+	return fd;
+}
+
+static void a_peer_is_named_alike_on_a_socket_of_both_families(void **state)
+{
+	struct http_server_config both = site_config(NULL, NULL);
+	struct service service;
+	char *answer;
+	int fd;
+
+	both.host = SLICE("::");
+	service_open(&service, &both);
+	assert_answers(&service, "GET /tell HTTP/1.1\r\nHost: a\r\n\r\n",
+		       " peer=127.0.0.1 ");
+	fd = connect_over_ipv6(&service.site);
+	assert_true(client_send(fd, "GET /tell HTTP/1.1\r\nHost: a\r\n\r\n"));
+	answer = client_read_answer(fd, false);
+	assert_true(answer_has(answer, " peer=::1 "));
+	free(answer);
+	close(fd);
+	service_close(&service);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_request_is_answered_and_the_connection_kept),
 		cmocka_unit_test(a_handler_sees_the_request_as_it_was_sent),
+		cmocka_unit_test(a_peer_is_named_alike_on_a_socket_of_both_families),
 		cmocka_unit_test(pipelined_requests_are_answered_in_order),
 		cmocka_unit_test(a_request_that_comes_while_another_waits_is_not_lost),
 		cmocka_unit_test(head_and_204_have_no_body),

@@ -248,6 +248,7 @@ static void a_full_queue_is_a_limit_and_what_waits_is_dropped_at_the_end(void **
 	}
 	assert_int_equal(taken, 5); /* two at work, three waiting */
 	assert_int_equal(why.kind, FAULT_limit);
+	assert_int_equal(fault_status(&why), 503); /* nobody's quota: our own capacity */
 	sem_post(&gate);
 	sem_post(&gate);
 	while (left > JOBS - 1) /* two are done */

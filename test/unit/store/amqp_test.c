@@ -96,6 +96,40 @@ static void a_retry_comes_back_after_its_delay_and_in_the_end_is_dead(void **sta
 	free(dead);
 }
 
+static void what_is_delivered_again_is_no_attempt_for_the_broker(void **state)
+{
+	struct inbox *inbox = inbox_create();
+	struct sent sent = { 0 };
+	struct mono start;
+	struct lab lab;
+
+	lab_create(&lab);
+	inbox->verdict = AMQP_again;
+	inbox->delay_ms = 20;
+	consume(&lab, inbox, "patient", "patient", 10);
+	until_declared(&lab, "patient");
+	start = clock_mono();
+	publish(&lab, "events", "patient", "3", 20, &sent);
+	/* The delivery limit is 4. */
+	until(&lab, 20, inbox->count == 20);
+	assert_true(mono_seconds(start, inbox->last) > 0.38);
+	assert_int_equal(depth_of(&lab, "patient.dead").messages, 0);
+
+	inbox->hold = true;
+	until(&lab, 20, inbox->held_count == 1);
+	assert_int_equal(inbox->held[0]->delivery_count, 0);
+	assert_true(inbox->held[0]->again_count >= 20);
+	assert_true(inbox->held[0]->redelivered);
+
+	inbox->hold = false;
+	inbox->verdict = AMQP_ack;
+	amqp_settle(lab.amqp, inbox->held[0], AMQP_retry, 0);
+	until(&lab, 20, inbox->count > inbox->held_count + 20);
+	until(&lab, 20, depth_of(&lab, "patient").messages == 0);
+	lab_destroy(&lab);
+	free(inbox);
+}
+
 static void a_message_to_no_exchange_fails_alone(void **state)
 {
 	struct sent good = { 0 }, bad = { 0 };
@@ -376,6 +410,7 @@ int main(int count, char **arguments)
 		cmocka_unit_test(at_most_prefetch_messages_are_out),
 		cmocka_unit_test(
 			a_retry_comes_back_after_its_delay_and_in_the_end_is_dead),
+		cmocka_unit_test(what_is_delivered_again_is_no_attempt_for_the_broker),
 		cmocka_unit_test(a_message_to_no_exchange_fails_alone),
 		cmocka_unit_test(asking_for_a_queue_that_is_not_there_says_missing),
 		cmocka_unit_test(headers_and_trace_context_travel_with_the_message),
