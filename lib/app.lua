@@ -25,6 +25,8 @@ local app = {}
 ---@field body any      decoded JSON
 ---@field raw string    the body's bytes
 ---@field route string  the template, "/api/v1/orders/:id"
+---@field peer string   the address of the connection's other end, "127.0.0.1" or "::1";
+---  behind a gateway the gateway's, and empty when it is not known
 ---@field user? claims  who is asking, when the route wants to know
 ---@field once_key? string the header named by once_by
 
@@ -117,8 +119,9 @@ function service:consume(queue, options, fn)
   })
 end
 
---- A WebSocket. accept(req) gives {channels = {...}} or a fault. `summary` and `faults`
---- are as with routes; 400, 401, 403 and 426 need not be named.
+--- A WebSocket. accept(req) gives {channels?, state?, expires_at?} or a fault. At
+--- expires_at (seconds since 1970) the host closes the connection with 4001. `summary`
+--- and `faults` are as with routes; 400, 401, 403 and 426 need not be named.
 ---@param path string
 ---@param handlers {accept: function, open: function, message: function, close: function}
 function service:ws(path, handlers)

@@ -2,7 +2,9 @@
 --
 -- Keys are prefixed by the service's name. `drop` leaves a tombstone for a second instead
 -- of deleting, and `put` never overwrites: a reader that read the database before a
--- change cannot put the old value back after it.
+-- change cannot put the old value back after it. One that took so long that the tombstone
+-- may be gone puts nothing.
+local clock = require "clock"
 local conf = require "conf"
 local json = require "json"
 local log = require "log"
@@ -16,7 +18,8 @@ for _, result in ipairs { "hit", "miss", "error" } do
   requests:zero(result)
 end
 
-local tombstone = "-"
+local tombstone, tombstone_s = "-", 1
+local reading_max_s = tombstone_s / 2 -- the rest is for the way to Redis
 local lost = false
 
 local cache = {}
@@ -70,7 +73,7 @@ end
 --- Forgets a key.
 ---@param key string
 function cache.drop(key)
-  run("SET", cache.key(key), tombstone, "PX", 1000)
+  run("SET", cache.key(key), tombstone, "PX", tombstone_s * 1000)
 end
 
 --- Cache-aside: the cached value, else what fn gives, kept for next time unless it is
@@ -83,8 +86,9 @@ end
 function cache.fetch(key, ttl_s, fn)
   local value, why = cache.get(key), nil
   if value == nil then
+    local began = clock.mono()
     value, why = fn()
-    if value ~= nil then
+    if value ~= nil and clock.mono() - began < reading_max_s then
       cache.put(key, value, ttl_s)
     end
   end

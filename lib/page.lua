@@ -19,6 +19,7 @@ local shape = require "shape"
 local page = {}
 
 local limit_max, limit_default = 100, 20
+local seq_max = 2 ^ 53 -- beyond it a number is not exact, and not written as digits
 
 -- A cursor is made by us and means nothing to others; the letter says of which kind.
 local function write_cursor(seq)
@@ -26,8 +27,8 @@ local function write_cursor(seq)
 end
 
 local function read_cursor(cursor)
-  local seq = (crypto.unbase64url(cursor) or ""):match("^s(%d+)$")
-  return seq and #seq <= 16 and tonumber(seq) or nil
+  local seq = tonumber((crypto.unbase64url(cursor) or ""):match("^s(%d+)$"))
+  return seq and seq <= seq_max and seq or nil
 end
 
 --- The shape of a list's query: its own fields, and `limit` and `cursor`.

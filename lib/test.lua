@@ -160,7 +160,7 @@ end
 test.logs = native.logs
 
 --- The value of a series, with its label values in the order of their declaration; of a
---- histogram the count. nil: there is no such series yet.
+--- histogram or summary the count. nil: there is no such series yet.
 ---@type fun(name: string, labels?: string[]): number?
 test.value = native.value
 
@@ -168,7 +168,8 @@ test.value = native.value
 --- when a route that declares its answers gives another one.
 ---@param service service
 ---@param line string "POST /api/v1/orders"
----@param options? {body: any, headers: table, query: table, user: table}
+---@param options? {body: any, headers: table, query: table, user: table, peer: string}
+---  peer is "127.0.0.1" unless told
 ---@return {status: integer, body: any, headers: table}
 function test.call(service, line, options)
   local headers = {}

@@ -46,7 +46,7 @@ end
 ---@param service service
 ---@param line string "POST /api/v1/orders"
 ---@param headers table lower-case names
----@param options {body: any, query: table}
+---@param options {body: any, query: table, peer: string?}
 ---@return {status: integer, body: any, headers: table}?
 ---@return table? route the entry of service.routes
 return function(service, line, headers, options)
@@ -58,6 +58,7 @@ return function(service, line, headers, options)
       local answer = settle(pcall(route.handler, {
         method = method, path = found, query = options.query or {}, headers = headers,
         body = body, raw = body and json.encode(body) or "", route = route.path,
+        peer = options.peer or "127.0.0.1",
       }))
       return answer, route
     end

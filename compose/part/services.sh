@@ -68,7 +68,7 @@ service_environment() {
 	echo "HOME=/nonexistent"
 	echo "ORRERY_ROOT=$checkout"
 	echo "ORRERY_PORT=$(port "$name")"
-	echo "ORRERY_JWT_SECRET=$(secret jwt)"
+	[[ $name == acquirer ]] || echo "ORRERY_JWT_SECRET=$(secret jwt)"
 	[[ $uses != *' postgres '* ]] || echo "ORRERY_POSTGRES_URL=$(postgres_url "oms_$name" oms)"
 	[[ $uses != *' redis '* ]] || echo "ORRERY_REDIS_URL=$(redis_url)"
 	[[ $uses != *' amqp '* ]] || echo "ORRERY_AMQP_URL=$(amqp_url)"
@@ -78,7 +78,8 @@ service_environment() {
 }
 
 # The variables of `lab up` that services are given: OTEL_* and every host setting ORRERY_*,
-# except those that belong to the lab. The card network is somebody else's: no telemetry.
+# except those that belong to the lab. The card network is somebody else's: no telemetry,
+# and not the key of the lab's tokens either.
 passed_on() {
 	local key
 	for key in $(compgen -e | sort); do

@@ -44,7 +44,7 @@ function test.patch(target, name, value) end
 ---@return native.span[] spans
 function test.spans() end
 
---- The value of a series; of a histogram the count.
+--- The value of a series; of a histogram or summary the count.
 ---@param name string
 ---@param labels? string[] values, in the order of their declaration
 ---@return number? value nil: there is no such series

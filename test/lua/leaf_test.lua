@@ -34,7 +34,9 @@ end)
 
 test.case("a long number in the caller's own name of a field is not repeated", function()
   local found = { errors = {} }
-  for _, name in ipairs { "card.4242424242424242", "DE89370400440532013000", "items[12]" } do
+  for _, name in ipairs {
+    "card.4242424242424242", "DE89370400440532013000", "items[12]",
+  } do
     leaf.reject(found, name, "is not known here")
   end
   test.equal(found.errors, {

@@ -391,7 +391,7 @@ test.case("a paid order whose stock is gone is told to be lost", function()
   test.equal({ woken, test.logs()[1].severity }, { 1, "warn" })
 end)
 
-test.case("an order that was cancelled after its sale is neither sold nor lost", function()
+test.case("who was cancelled after the sale is neither sold nor lost", function()
   local dropped, events = world(), with_outbox()
   test.replace(stock, "sell", function() return ended "returned" end)
   confirm()

@@ -167,7 +167,7 @@ test.case("rights that are taken away during a login are not in its token", func
   test.equal(jwt.verify(answer.body.access_token).role, "customer")
 end)
 
-test.case("who is disabled during his login does not get in, nor stays a session", function()
+test.case("who is disabled during his login does not get in", function()
   local w = world()
   local answer = login_while(w, function()
     w.rows[2] = person(2, "admin", { status = "disabled" })

@@ -315,7 +315,7 @@ def test_nothing_but_what_a_body_may_say_is_taken(lab, tokens):
             {"version": 1, "name": "Demo"}, {"id": other, "email": "a@b.test", "password": "a password", "seq": 1}),
         ("orders", "POST", "/api/v1/orders"): (
             body_for("POST /api/v1/orders"),
-            {"customer_id": other, "email": "a@b.test", "total": 1, "status": "processing", "payment_id": other, "id": other}),
+            {"customer_id": other, "email": "a@b.test", "total": 1, "status": "processing", "payment_id": other}),
         ("notifications", "PUT", "/api/v1/notifications/preferences"): (
             {"version": 1, "email": True, "sms": False}, {"user_id": other, "id": other}),
     }

@@ -154,6 +154,13 @@ def the_acquirer_charged_what_payments_knows_of(books):
 
 
 @rule
+def no_money_stays_reserved(books):
+    """An authorization that nobody captures keeps its customer from his money."""
+    for row in books.rows("select idempotency_key as key, amount from acquirer.authorizations where state = 'authorized'"):
+        yield f"the acquirer reserves {row['amount']} for {row['key']}"
+
+
+@rule
 def each_refund_was_made_once(books):
     """By the same key and amount at the acquirer, and counted by its payment."""
     theirs = {row["key"]: row["amount"] for row in books.rows("select idempotency_key as key, amount from acquirer.refunds")}

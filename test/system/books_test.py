@@ -24,6 +24,8 @@ SPOILT = {
         f"update orders.orders set status = 'cancelled', cancelled_at = now() where id = {ORDER}",
     "the_acquirer_charged_what_payments_knows_of":
         "update acquirer.authorizations set captured_amount = captured_amount - 1 where captured_amount > 1",
+    "no_money_stays_reserved": "update acquirer.authorizations set state = 'authorized', captured_amount = 0"
+                               " where state = 'captured' and refunded_amount = 0",
     "each_refund_was_made_once": "update payments.payments set refunded = 1 where status = 'captured'",
     "every_confirmed_order_was_told": "delete from notifications.notifications",
     "nobody_was_told_twice": "alter table notifications.notifications drop constraint notifications_once;"

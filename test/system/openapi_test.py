@@ -270,10 +270,9 @@ def make_real(plan, world, choice):
     if plan.operation.id in MADE:
         plan.take(MADE[plan.operation.id](world, choice, plan))
     if plan.query.pop("cursor", None):  # there is no making one up
-        plan.query.update(world.cursor_for(plan.operation.id))
-        plan.query["limit"] = choice.randint(1, 3)
+        plan.take({"query": {"limit": choice.randint(1, 3)}, **world.next_page(plan.operation.id)})
     if "If-None-Match" in plan.headers and choice.random() < 0.7:
-        plan.headers["If-None-Match"] = choice.choice(["*", world.tag_for(plan)])
+        plan.take(world.same_again(plan) if choice.random() < 0.6 else {"headers": {"If-None-Match": "*"}})
 
 
 # --- one thing broken at a time ------------------------------------------------------------------

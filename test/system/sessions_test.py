@@ -336,6 +336,26 @@ def test_a_session_ends_by_itself(lab):
     assert (me(lab, renewed), refresh(lab, renewed).status_code) == (401, 401)
 
 
+def test_what_redis_keeps_ends_by_itself_but_for_the_names_of_sessions(lab):
+    """When memory is short only what ends is given up: the rest must not grow with the requests."""
+    user = register(lab)
+    head = {"Authorization": "Bearer " + tokens(lab, user)["access_token"]}
+    assert login(lab, user, "wrong").status_code == 401
+    order = lab.order(headers=head).json()
+    requests.get(lab.url("orders", "/api/v1/orders/" + order["id"]), headers=head, timeout=20)
+    requests.get(lab.url("inventory", "/api/v1/inventory/" + "no" * 9), headers=head, timeout=20)
+    sent = requests.post(lab.url("notifications", "/api/v1/notifications/send"), timeout=20, headers={
+        **as_admin(lab), "Idempotency-Key": str(uuid.uuid4())}, json={
+            "user_id": user["id"], "channel": "email", "recipient": user["email"], "subject": "A", "body": "b"})
+    assert sent.status_code == 202, sent.text
+    cancelled = requests.delete(lab.url("orders", "/api/v1/orders/" + order["id"]), headers=head, timeout=20)
+    assert cancelled.status_code == 200, cancelled.text
+    keys = redis(lab, "--scan")
+    assert {key.split(":")[0] for key in keys} >= {"users", "orders", "payments", "notifications"}
+    assert [key for key in keys if redis(lab, "ttl", key) == ["-1"]
+            and key != "users:sessions" and not key.startswith("users:user-sessions:")] == []
+
+
 def test_the_list_of_users_goes_page_by_page_and_finds_by_part(lab):
     mark = uuid.uuid4().hex
     made = []

@@ -77,18 +77,19 @@ local function sell(order_id)
   return flow.timed("sell", function() return stock.sell(order_id) end)
 end
 
--- The money is taken and the stock is gone: the order has to be undone.
-local function lose(order_id, why, relay)
-  log.warn("a paid order has no stock", { order_id = order_id, sku = why.sku })
+-- The money is taken and the stock is gone: the order has to be undone. One that is
+-- cancelled already takes no notice.
+local function lose(order_id, sku, relay)
   db.tx(function(tx)
-    outbox.add(tx, "inventory.hold_lost", { order_id = order_id, sku = why.sku })
+    outbox.add(tx, "inventory.hold_lost", { order_id = order_id, sku = sku })
   end)
   relay:wake()
 end
 
 --- The money is taken: what was promised is now sold, once, however often the event
 --- comes. A hold that has expired meanwhile is taken anew; when others have its stock,
---- the order is told to be lost.
+--- the order is told to be lost. So it is when its hold was released: most often because
+--- the order was cancelled, but staff may have released that of one that was not.
 function flow.confirmed(event, ttl_s, relay)
   local order_id = event.order_id
   local done, why = sell(order_id)
@@ -100,10 +101,14 @@ function flow.confirmed(event, ttl_s, relay)
   end
   if done or why.hold == "sold" then
     forget_orders(order_id)
-  elseif why.hold == "released" or why.hold == "returned" then
+  elseif why.hold == "returned" then
     log.info("an order was cancelled before its sale", { order_id = order_id })
+  elseif why.hold == "released" then
+    log.info("a paid order's hold was released", { order_id = order_id })
+    lose(order_id, nil, relay)
   elseif why.sku then
-    lose(order_id, why, relay)
+    log.warn("a paid order has no stock", { order_id = order_id, sku = why.sku })
+    lose(order_id, why.sku, relay)
   else
     fault.raise(why.kind, why.detail) -- again later, and then into the dead letters
   end

@@ -155,7 +155,6 @@ notifications:every("queue_size", 5, function()
   waiting:set(total)
 end)
 
-notifications:every("socket_expiry", 5, sockets.expire)
 
 -- The mock outside world remembers for a month.
 leader.every(notifications, "forget", 3600, function()

@@ -58,7 +58,11 @@ function peers.user(authorization)
 end
 
 function peers.item(sku)
-  return ask("inventory", "GET", "/api/v1/inventory/" .. segment(sku))
+  local item, why = ask("inventory", "GET", "/api/v1/inventory/" .. segment(sku))
+  if item and item.sku ~= sku then -- another route of inventory has that name: "alerts"
+    return nil, fault.new("missing", "no product has the SKU " .. sku)
+  end
+  return item, why
 end
 
 function peers.reserve(order)
@@ -103,7 +107,7 @@ function peers.pay(order, payment)
 end
 
 --- What became of the order's payment, and the promise that nothing does any more unless
---- it did: {status = "captured", payment_id, refunded} | {status = "none" | "open"}.
+--- it did: {status = "captured", payment_id, amount, refunded}, or "none", or "open".
 function peers.void(order)
   return ask("payments", "POST", "/api/v1/payments/order/" .. order.id .. "/void", {
     timeout_s = timeouts_s.pay, repeatable = true,

@@ -3,7 +3,7 @@
 --   pending                payments is asked what became of the money, and promises that
 --                          nothing more becomes of it (void)
 --     captured             the stock is reserved again, by the same order id: confirmed;
---                          no stock: cancelled, owing its money
+--                          no stock, or another amount: cancelled, owing its money
 --     none                 cancelled
 --     open                 payments is still finding out: next time
 --   cancelled, owing       the refund is asked for again, with the same key
@@ -68,8 +68,14 @@ local function is_final(why)
   return why.kind == "refused" or why.kind == "bad_input" or why.kind == "missing"
 end
 
+-- Whether the order is paid, all of it. Staff may have charged another amount by hand, or
+-- begun to give it back.
+local function is_paid(order, payment)
+  return payment.amount == order.total and (payment.refunded or 0) == 0
+end
+
 local function go_on(order, payment)
-  if (payment.refunded or 0) > 0 then -- somebody has begun to give it back
+  if not is_paid(order, payment) then
     return cancel_paid(order, payment.payment_id, "payment")
   end
   local hold, why = peers.reserve(order)

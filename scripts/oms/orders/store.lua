@@ -138,12 +138,10 @@ function store.list(wish)
       and ($5::float8 is null or o.created_at < to_timestamp($5))
       and ($6::bigint is null or o.total >= $6)
       and ($7::bigint is null or o.total <= $7)
-      and ($8::text is null or o.id in (
-             select id from orders where id between $9::uuid and $10::uuid
-             union all
-             select order_id from order_items where sku = upper($8)
-             union all
-             select id from orders where $11::boolean and strpos(lower(email), $8) > 0))
+      and ($8::text is null or o.id between $9::uuid and $10::uuid
+           or exists (select from order_items i where i.order_id = o.id
+                                                  and i.sku = upper($8))
+           or $11::boolean and strpos(lower(o.email), $8) > 0)
     order by o.seq desc limit $12]],
     wish.before or null, wish.customer_id or null, wish.status or null,
     wish.from or null, wish.to or null, wish.min_total or null, wish.max_total or null,

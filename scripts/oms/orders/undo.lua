@@ -25,15 +25,18 @@ function undo.release(order)
 end
 
 -- Whether the money is back, or why not yet. What payments has taken on it makes in the
--- end; but nobody is told before it is made.
+-- end; but nobody is told before it is made. Where others give back a part, or all of it,
+-- the payment says when nothing is left.
 local function is_back(order)
   local refund, why = peers.refund(order)
-  if refund then
-    return refund.status == "done",
-      fault.new("refused", "the refund is " .. tostring(refund.status))
-  elseif why.kind == "refused" then -- under way, or somebody gave it all back before us
-    local payment = peers.payment(order)
-    return payment and payment.status == "refunded", why
+  if refund and refund.status ~= "done" then
+    return false, fault.new("refused", "the refund is " .. tostring(refund.status))
+  elseif refund and refund.amount == order.total then
+    return true
+  elseif refund or why.kind == "refused" then
+    local payment, unknown = peers.payment(order)
+    return payment and payment.status == "refunded",
+      why or unknown or fault.new("refused", "a part of the money is not back yet")
   end
   return false, why
 end

@@ -27,36 +27,55 @@ local function tokens(user, session_id, refresh_token)
   }
 end
 
+local function disabled()
+  return fault.new("denied", "this account is disabled")
+end
+
 -- Looks at the limit before the hash, which is the work, and after it, which decides.
-local function check(user, address, text)
-  local wait, right = throttle.wait(address), false
+local function check(user, address, text, peer)
+  local wait, right = throttle.wait(address, peer), false
   if wait == 0 then
     right = password.verify(user and user.password_hash or nobody, text) and user ~= nil
-    wait = throttle.settle(address, right)
+    wait = throttle.settle(address, peer, right)
   end
   if wait > 0 then
-    return fault.new("limit", "too many failed logins of this address: wait", {
+    return fault.new("limit", "too many failed logins: wait", {
       headers = { ["Retry-After"] = ("%.0f"):format(wait) },
     })
   elseif not right then
     return fault.new("denied", "the e-mail address or the password is wrong")
   elseif user.status ~= "active" then
-    return fault.new("denied", "this account is disabled")
+    return disabled()
   end
+end
+
+-- Rights are read when the session is there: who takes them away writes that down first
+-- and ends all sessions then. So either they are gone here, or the session ends.
+local function enter(user_id)
+  local session_id, refresh_token = sessions.open(user_id)
+  local user = store.find(user_id)
+  if not user or user.status ~= "active" then
+    sessions.close(user_id, session_id)
+    return nil, disabled()
+  end
+  return tokens(user, session_id, refresh_token)
 end
 
 --- Tokens for a password: {user, access_token, expires_in, refresh_token?}, or nil, why
 --- (denied or limit).
+---@param address string
+---@param text string the password
+---@param peer string the client's address
 ---@return table? tokens
 ---@return fault? why
-function flow.login(address, text)
+function flow.login(address, text, peer)
   local user = store.credentials(address)
   -- Counted as it is stored, so that no spelling of an address has a count of its own.
-  local why = check(user, user and user.email or address, text)
+  local why = check(user, user and user.email or address, text, peer)
   if why then
     return nil, why
   end
-  return tokens(user, sessions.open(user.id))
+  return enter(user.id)
 end
 
 --- New tokens for a refresh token, with the rights the user has now; or nil, why. The

@@ -157,7 +157,7 @@ users:post("/api/v1/users/login", {
   summary = "Gives an access token and a refresh token for a password", auth = false,
   body = credentials, answers = { [200] = tokens_shape }, faults = { 401, 429 },
 }, function(req)
-  local tokens, why = flow.login(req.body.email, req.body.password)
+  local tokens, why = flow.login(req.body.email, req.body.password, req.peer)
   if not tokens then
     logins:inc(why.kind == "limit" and "throttled" or "failure")
     return why
@@ -264,7 +264,7 @@ users:put("/api/v1/users/:id", {
   if not seen then
     return why
   end
-  done, why = store.change(req.path.id, seen, req.body)
+  done, why = store.change(req.path.id, seen, req.body, req.user.sub)
   if not done then
     return why or store.find(req.path.id) and version.lost(req) or no_user()
   end

@@ -38,12 +38,17 @@ function store.list(before, role, status, wanted, limit)
     before or db.null, role or db.null, status or db.null, wanted or db.null, limit + 1)
 end
 
--- The administrators are locked first, always in the same order: two of them who demote
--- each other come one after the other, and the second is told no.
-local function others_administer(tx, id)
+-- The active administrators by id, and how many. They are locked first, always in the
+-- same order: two of them who demote each other come one after the other, and the second
+-- is told no.
+local function administrators(tx)
   local rows = tx:query([[select id from users where role = 'admin' and status = 'active'
                           order by id for update]])
-  return #rows > 1 or not rows[1] or rows[1].id ~= id
+  local found = {}
+  for _, row in ipairs(rows) do
+    found[row.id] = true
+  end
+  return found, #rows
 end
 
 local function stays_administrator(change)
@@ -52,18 +57,28 @@ end
 
 --- Changes what the change names: the row, and whether its rights are others now. nil
 --- when there is no such user of that version; refused when no administrator would be
---- left.
+--- left. Rights are changed by administrators, and it is the row of `by` that says who is
+--- one: a token may be older.
+---@param id string
+---@param seen integer
+---@param change table
+---@param by string
 ---@return {row: table, rights_changed: boolean}? done
 ---@return fault? why
-function store.change(id, seen, change)
+function store.change(id, seen, change, by)
   return db.tx(function(tx)
-    local rights = change.role or change.status
-    local replaceable = not rights or others_administer(tx, id)
+    local rights, found, count = change.role or change.status, nil, nil
+    if rights then
+      found, count = administrators(tx)
+      if not found[by] then
+        return nil, fault.new("denied", "this needs another role", { status = 403 })
+      end
+    end
     local old = tx:one("select role, status, version from users where id = $1 for update",
       id)
     if not old or old.version ~= seen then
       return nil
-    elseif not replaceable and not stays_administrator(change) then
+    elseif rights and found[id] and count == 1 and not stays_administrator(change) then
       return nil, fault.new("refused", "no active administrator would be left")
     end
     local row = tx:one([[
