@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import random
 import shutil
 import socket
 import subprocess
@@ -18,8 +19,10 @@ SPAN_OF_PORTS = 100
 
 
 def free_port_base():
-    """A base whose next hundred ports nobody listens on."""
-    for base in range(21000, 31000, SPAN_OF_PORTS):
+    """A base whose next hundred ports nobody listens on; not the first one, which another run may
+    be about to take."""
+    bases = list(range(21000, 31000, SPAN_OF_PORTS))
+    for base in random.sample(bases, len(bases)):
         if all(port_is_free(base + i) for i in range(SPAN_OF_PORTS)):
             return base
     raise RuntimeError("no free ports")
