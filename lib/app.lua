@@ -121,14 +121,16 @@ end
 
 --- A WebSocket. accept(req) gives {channels?, state?, expires_at?} or a fault. At
 --- expires_at (seconds since 1970) the host closes the connection with 4001. `summary`
---- and `faults` are as with routes; 400, 401, 403 and 426 need not be named.
+--- and `faults` are as with routes; 400, 401, 403 and 426 need not be named. `token` is
+--- the member of the query that may hold what else is in the header Authorization.
 ---@param path string
 ---@param handlers {accept: function, open: function, message: function, close: function}
 function service:ws(path, handlers)
   table.insert(self.sockets, {
     path = path, accept = handlers.accept, open = handlers.open,
     message = handlers.message, close = handlers.close,
-    summary = handlers.summary, faults = handlers.faults, -- for descriptions
+    -- for descriptions
+    summary = handlers.summary, faults = handlers.faults, token = handlers.token,
   })
 end
 

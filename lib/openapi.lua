@@ -79,7 +79,7 @@ end
 local function of_socket(socket)
   return {
     method = "GET", path = socket.path, summary = socket.summary,
-    answers = { [101] = false },
+    auth = socket.token and "bearer", token = socket.token, answers = { [101] = false },
     faults = { 400, 401, 403, 426, unpack(socket.faults or {}) },
   }
 end
@@ -128,6 +128,17 @@ local function add_faults(responses, route)
   end
 end
 
+-- How one may say who one is; with a WebSocket in the query too.
+local function schemes(service)
+  local list = { bearer = { type = "http", scheme = "bearer", bearerFormat = "JWT" } }
+  for _, socket in ipairs(service.sockets) do
+    if socket.token then
+      list[socket.token] = { type = "apiKey", ["in"] = "query", name = socket.token }
+    end
+  end
+  return list
+end
+
 --- The document.
 ---@param service service
 ---@return table
@@ -155,9 +166,7 @@ function openapi.document(service)
     paths = paths,
     components = {
       schemas = schemas.components, responses = responses,
-      securitySchemes = {
-        bearer = { type = "http", scheme = "bearer", bearerFormat = "JWT" },
-      },
+      securitySchemes = schemes(service),
     },
   }
 end

@@ -23,7 +23,8 @@ end
 
 local headers_of = {
   ETag = header("The version of what is shown", { type = "string" }),
-  Location = header("Where it is", { type = "string", format = "uri-reference" }),
+  Location = header("Where it is, if it has an address",
+    { type = "string", format = "uri-reference" }),
   ["Retry-After"] = header("Seconds to wait", { type = "string", pattern = "^[0-9]+$" }),
   ["WWW-Authenticate"] = header("How to authenticate", { type = "string" }),
 }
@@ -44,6 +45,11 @@ function openapi_answers.resource(path)
   end
   local plural = last and last:find("s$") and last
   return json_schema.name("", plural or first or "root")
+end
+
+-- What shows its version says it as ETag too: after a POST as after a GET.
+local function is_versioned(shape)
+  return shape and shape.fields and shape.fields.version ~= nil
 end
 
 local function headers(status, tagged)
@@ -115,7 +121,7 @@ function openapi_answers.of(route, schemas, tagged)
     end
     list[key] = {
       description = reasons[status] or "An answer", content = made,
-      headers = headers(status, tagged),
+      headers = headers(status, tagged or is_versioned(shape)),
     }
   end
   if not route.answers then

@@ -99,6 +99,18 @@ local function request_body(route, schemas)
   end
 end
 
+-- The ways to say who one is, of which one will do.
+local function security(route)
+  local ways = json.array {}
+  if route.auth then
+    ways[1] = { bearer = json.array {} }
+  end
+  if route.token then
+    ways[2] = { [route.token] = json.array {} }
+  end
+  return ways
+end
+
 --- The operation that a route is.
 ---@param route table an entry of service.routes
 ---@param schemas schemas
@@ -115,7 +127,7 @@ function openapi_operation.of(route, schemas, tag)
     parameters = list[1] and list or nil,
     requestBody = request_body(route, schemas),
     responses = openapi_answers.of(route, schemas, tagged),
-    security = auth and json.array { { bearer = json.array {} } } or json.array {},
+    security = security(route),
     ["x-roles"] = roles and json.array { unpack(roles) } or nil,
   }
 end

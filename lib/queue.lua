@@ -3,16 +3,18 @@
 -- `outbox` instead.
 local json = require "json"
 local native = require "native.amqp"
+local random = require "random"
 
 local queue = {}
 
 ---@type fun(message: table): true?, fault?
 queue.send = native.publish
 
---- Publishes and waits for the broker's confirm. The trace context travels along.
+--- Publishes and waits for the broker's confirm. The trace context travels along. Every
+--- message has an id: by it consumers know it again, and `orrery dead` finds it.
 ---@param routing_key string
 ---@param body table
----@param options? {exchange: string, message_id: string, headers: table}
+---@param options? {exchange?: string, message_id?: string, headers?: table}
 ---@return true? done
 ---@return fault? why
 function queue.publish(routing_key, body, options)
@@ -21,7 +23,7 @@ function queue.publish(routing_key, body, options)
     exchange = options.exchange or "events",
     routing_key = routing_key,
     body = json.encode(body),
-    message_id = options.message_id,
+    message_id = options.message_id or random.uuid(),
     headers = options.headers,
   }
 end

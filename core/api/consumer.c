@@ -129,11 +129,16 @@ static void settle(struct handling *handling, const struct fault *why)
 		    delay_ms < RETRY_MS_MAX ? delay_ms : RETRY_MS_MAX);
 }
 
-static void count_fault(const struct consumer *consumer, const struct fault *why)
+static void count(const struct handling *handling, const struct fault *why)
 {
-	series_add(meter_own(loop_observer(consumer->loop)->meter, METRIC_task_faults, 1,
-			     slice_text(fault_name(why->kind))),
+	struct meter *meter = loop_observer(handling->consumer->loop)->meter;
+	struct slice outcome = why ? slice_text(fault_name(why->kind)) : SLICE("ok");
+
+	series_add(meter_own(meter, METRIC_messages_consumed, 2,
+			     handling->delivery->queue, outcome),
 		   1);
+	if (why)
+		series_add(meter_own(meter, METRIC_task_faults, 1, outcome), 1);
 }
 
 static void on_done(void *context, lua_State *L, const struct fault *why)
@@ -142,11 +147,10 @@ static void on_done(void *context, lua_State *L, const struct fault *why)
 
 	if (!why || why->kind != FAULT_cancelled)
 		write_log(handling, why);
-	if (why) {
-		count_fault(handling->consumer, why);
+	count(handling, why);
+	if (why)
 		span_fail(handling->span, slice_text(fault_name(why->kind)),
 			  slice_text(why->detail));
-	}
 	span_end(handling->span);
 	settle(handling, why);
 	handling->consumer->handling--;

@@ -147,10 +147,14 @@ void amqp_quiesce(struct amqp *amqp);
 
 /* again: the broker is not told, so it is no attempt that the delivery limit counts. For
  * what is not the message's fault; after AMQP_AGAIN_MS in all, or when its queue is not
- * consumed any more, it is a retry. */
+ * consumed any more, it is a retry. It keeps its place in the prefetch: a queue of which
+ * so many wait gives nobody any other message. */
 enum amqp_verdict { AMQP_ack, AMQP_retry, AMQP_again, AMQP_dead };
 
-#define AMQP_AGAIN_MS 900000 /* a broker waits 30 minutes for an acknowledgement */
+/* A broker has to wait longer than this for an acknowledgement, else it closes the
+ * channel and counts an attempt of all that is out. RabbitMQ waits 30 minutes, unless
+ * consumer_timeout says otherwise. */
+#define AMQP_AGAIN_MS 900000
 
 /* Takes delivery. delay_ms is for retry and again. After amqp_destroy it does nothing. */
 void amqp_settle(struct amqp *amqp, struct amqp_delivery *delivery,

@@ -199,6 +199,8 @@ static bool may_be(const struct redisReadTask *task, bool well_in_array)
 			   ? !hears || well_in_array
 			   : hears || link->owed > 0 || task->type == REDIS_REPLY_ERROR;
 
+	/* What follows the word that ended it may be one answer too many. */
+	may = may && !link->ended;
 	if (!may)
 		lose(link, "a reply that was not to be expected");
 	return may;

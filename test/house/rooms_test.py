@@ -122,6 +122,13 @@ def test_the_tables_are_sorted():
     report(broken)
 
 
+def test_every_series_of_the_table_is_recorded_somewhere():
+    used = {name for path in under("core", ".c", ".h")
+            for name in re.findall(r"\bMETRIC_(\w+)", without_comments(text(path)))}
+    table = re.findall(r"^SERIES\((\w+)", text("core/watch/metrics.def"), re.M)
+    report([f"core/watch/metrics.def: nobody records {name}" for name in table if name not in used])
+
+
 def test_lists_of_lua_functions_are_sorted():
     broken = []
     for path in under("core/api", ".c"):

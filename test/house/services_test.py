@@ -100,6 +100,17 @@ def test_every_service_of_the_lab_has_a_database_role():
             if service.parts[1] == "oms" and f"oms_{service.name}" not in roles])
 
 
+def test_the_broker_of_the_lab_outwaits_what_the_host_keeps():
+    """Else it closes the channel, and every message there has one attempt less."""
+    def number(path, pattern):
+        return int(re.search(pattern, text(Path(path)), re.M)[1])
+
+    waits = number("conf/rabbitmq.conf", r"^consumer_timeout = (\d+)$")
+    kept = number("core/store/amqp.h", r"^#define AMQP_AGAIN_MS (\d+)")
+    handled = number("core/api/consumer.h", r"^#define CONSUMER_TIMEOUT_MS (\d+)")
+    assert waits >= kept + 2 * handled
+
+
 def test_what_tables_of_a_readme_name_exists():
     """Paths in the first column of a README's tables, seen from its folder or the top."""
     broken = []

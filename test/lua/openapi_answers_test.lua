@@ -27,6 +27,12 @@ test.case("an answer has its body, its type, and headers that fit", function()
   test.equal(of { answers = { [204] = false } }["204"], { description = "No Content" })
 end)
 
+test.case("what shows its version has it as ETag too", function()
+  local thing = shape.object { version = shape.integer(1, 9) }
+  local created = of { answers = { [201] = thing } }["201"]
+  test.equal(created.headers.ETag ~= nil, true)
+end)
+
 test.case("a status may be an answer and a fault", function()
   local both = of { answers = { [503] = shape.number } }["503"].content
   test.equal({ both["application/json"] ~= nil, both["application/problem+json"] ~= nil },

@@ -25,7 +25,8 @@ local function sample()
   s:put("/api/v1/things/:id", { path = by_id, body = change, auth = { "admin" },
     answers = { [204] = false }, faults = { 404, 409, 412 } }, function() end)
   s:delete("/api/v1/things/:name", function() end)
-  s:ws("/ws", { summary = "Tells", faults = { 422 } })
+  s:ws("/ws", { summary = "Tells", faults = { 422 }, token = "access_token" })
+  s:ws("/open", { summary = "Tells everybody" })
   return s
 end
 
@@ -48,7 +49,7 @@ end)
 
 test.case("paths are templates, the host's own stand beside them", function()
   test.equal(named(paths), "/api/v1/things /api/v1/things/{id} /api/v1/things/{name} "
-    .. "/health /metrics /openapi.json /ready /ws")
+    .. "/health /metrics /open /openapi.json /ready /ws")
 end)
 
 test.case("an operation has its name, its summary and who may call it", function()
@@ -83,7 +84,7 @@ test.case("answers have their bodies, faults the problem document", function()
     { ["$ref"] = "#/components/schemas/Problem" })
   test.equal(post.responses["201"].content["application/json"].schema,
     { ["$ref"] = "#/components/schemas/Thing" })
-  test.equal(named(post.responses["201"].headers), "Location")
+  test.equal(named(post.responses["201"].headers), "ETag Location")
   local put = paths["/api/v1/things/{id}"].put.responses
   test.equal({ put["204"].content, named(put["204"].headers) }, { nil, "ETag" })
   test.equal(document.components.responses.Fault304.content, nil)
@@ -103,6 +104,10 @@ test.case("a WebSocket is a GET that switches protocols", function()
   local ws = paths["/ws"].get
   test.equal(ws.summary, "Tells")
   test.equal(named(ws.responses), "101 400 401 403 422 426 500 503 504")
+  test.equal({ ws.security, paths["/open"].get.security },
+    { { { bearer = {} }, { access_token = {} } }, {} })
+  test.equal(document.components.securitySchemes.access_token,
+    { type = "apiKey", ["in"] = "query", name = "access_token" })
 end)
 
 test.case("a service answers with it, and knows who has it already", function()

@@ -15,6 +15,18 @@ test.case("a message is JSON and goes to events", function()
   })
 end)
 
+test.case("a message that was given no id has one of its own", function()
+  local ids = {}
+  test.replace(queue, "send", function(message)
+    ids[#ids + 1] = message.message_id
+    return true
+  end)
+  queue.publish("a.b", {})
+  queue.publish("a.b", {})
+  test.match(ids[1], "^%x+%-%x+%-%x+%-%x+%-%x+$")
+  test.equal(ids[1] ~= ids[2], true)
+end)
+
 test.case("why it was not taken is the caller's to decide", function()
   test.replace(queue, "send", function() return nil, fault.new("unavailable", "away") end)
   test.fails(function() return queue.publish("a.b", {}) end, "unavailable")

@@ -295,6 +295,7 @@ test.case("an adjustment is done once per key, and answered the same again", fun
   shelves()
   local first = adjust { note = "dropped" }
   test.equal({ first.status, first.body.on_hand, first.body.available }, { 201, 4, 2 })
+  test.equal(first.headers.Location, "/api/v1/inventory/SKU-0001/movements")
   test.equal(adjust({ note = "dropped" }).body, first.body)
   test.equal(dropped[1], "item:SKU-0001")
   local other = adjust { note = "dropped", quantity = -1 }

@@ -661,6 +661,7 @@ test.case("impossible cards are named", function()
     fields[i] = problem.field
   end
   test.equal(fields, { "card.number", "card.exp_year", "card.cvc" })
+  test.equal(answer.body.errors[2].message, "is past: the card has expired")
   test.equal(w.calls, {})
 end)
 

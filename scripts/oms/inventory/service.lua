@@ -167,7 +167,9 @@ inventory:post("/api/v1/inventory/adjust", {
   if not done then
     return why
   end
-  return 201, view_adjustment(done)
+  return 201, view_adjustment(done), {
+    Location = ("/api/v1/inventory/%s/movements"):format(done.sku),
+  }
 end)
 
 local function event_of(message, expected, key)

@@ -5,7 +5,9 @@ local json = require "json"
 local jwt = require "jwt"
 local metrics = require "metrics"
 
-local sockets = { summary = "Push what concerns the caller, as JSON messages" }
+local sockets = {
+  summary = "Push what concerns the caller, as JSON messages", token = "access_token",
+}
 
 local current = metrics.gauge("websocket_connections_current",
   "Clients connected to /ws.")
@@ -15,8 +17,8 @@ local staff = { operator = true, admin = true }
 --- Browsers cannot send headers with a WebSocket, so the token may stand in the query.
 function sockets.accept(req)
   local claims, why
-  if req.query.access_token then
-    claims, why = jwt.verify(req.query.access_token)
+  if req.query[sockets.token] then
+    claims, why = jwt.verify(req.query[sockets.token])
   else
     claims, why = jwt.of_request(req)
   end

@@ -64,7 +64,7 @@ function card.problems(fields)
     reject("number", "is not a valid card number")
   end
   if card.is_expired(fields.exp_month, fields.exp_year) then
-    reject("exp_year", "the card has expired")
+    reject("exp_year", "is past: the card has expired")
   end
   if expected and #fields.cvc ~= expected.cvc then
     reject("cvc", ("has %d digits on such a card"):format(expected.cvc))

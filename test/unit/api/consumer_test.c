@@ -180,6 +180,28 @@ static void a_script_that_breaks_is_told_with_its_traceback(void **state)
 	assert_contains(buf_text(&lines), "task_faults_total{kind=\"internal\"} 1\n");
 }
 
+static void every_message_is_counted_by_queue_and_outcome(void **state)
+{
+	static const char *const bodies[] = { "{\"what\":\"fine\"}",
+					      "{\"what\":\"raise\"}",
+					      "{\"what\":\"fine\"}", "no json" };
+
+	for (size_t i = 0; i < sizeof(bodies) / sizeof(*bodies); i++) {
+		struct amqp_delivery delivery = delivery_of(bodies[i]);
+
+		settled = 0;
+		deliver(&delivery);
+	}
+	buf_reset(&lines);
+	prometheus_write(&lines, rig.metrics, PROMETHEUS_text, PROMETHEUS_default);
+	assert_contains(buf_text(&lines), "messaging_consumed_messages_total"
+					  "{queue=\"q\",outcome=\"ok\"} 2\n");
+	assert_contains(buf_text(&lines), "messaging_consumed_messages_total"
+					  "{queue=\"q\",outcome=\"refused\"} 1\n");
+	assert_contains(buf_text(&lines), "messaging_consumed_messages_total"
+					  "{queue=\"q\",outcome=\"bad_input\"} 1\n");
+}
+
 static void the_trace_of_the_message_goes_on(void **state)
 {
 	struct amqp_delivery delivery = delivery_of("{\"what\":\"traced\"}");
@@ -264,6 +286,7 @@ int main(void)
 		CLAIM(while_somebody_is_away_it_is_no_attempt),
 		CLAIM(what_can_never_work_is_set_aside_at_once),
 		CLAIM(a_script_that_breaks_is_told_with_its_traceback),
+		CLAIM(every_message_is_counted_by_queue_and_outcome),
 		CLAIM(the_trace_of_the_message_goes_on),
 		CLAIM(the_end_gives_back_what_is_being_handled),
 		CLAIM(without_memory_messages_go_back_and_a_minute_has_one_warning),

@@ -130,6 +130,65 @@ static void a_retry_of_an_ended_subscription_keeps_its_delay(void **state)
 	free(new);
 }
 
+static void what_waits_goes_back_when_its_subscription_ends(void **state)
+{
+	struct inbox *old = inbox_create(), *new = inbox_create();
+	struct amqp_subscription *subscription;
+	struct lab lab;
+
+	lab_create(&lab);
+	old->verdict = AMQP_again;
+	old->delay_ms = 300;
+	subscription = consume(&lab, old, "waits", "waits", 4);
+	until_declared(&lab, "waits");
+	publish_many(&lab, "waits", 1, 1);
+	until(&lab, 20, old->count == 2);
+	amqp_unsubscribe(lab.amqp, subscription);
+	new->hold = true;
+	consume(&lab, new, "waits", "waits", 4);
+	until(&lab, 20, new->held_count == 1);
+	assert_int_equal(new->held[0]->delivery_count, 1);
+	assert_int_equal(new->held[0]->again_count, 0);
+	assert_int_equal(old->count, 2);
+	settle_held(&lab, new);
+
+	/* Whoever is waiting at the end is freed with all the rest. */
+	new->hold = false;
+	new->verdict = AMQP_again;
+	new->delay_ms = 60000;
+	publish_many(&lab, "waits", 2, 4);
+	until(&lab, 20, new->count == 5);
+	pause_ms(&lab, 100);
+	lab_destroy(&lab);
+	free(old);
+	free(new);
+}
+
+static void what_waits_when_the_connection_is_lost_is_left_to_the_broker(void **state)
+{
+	struct inbox *inbox = inbox_create();
+	struct lab lab;
+
+	lab_create(&lab);
+	inbox->verdict = AMQP_again;
+	inbox->delay_ms = 1000;
+	consume(&lab, inbox, "left", "left", 4);
+	until_declared(&lab, "left");
+	publish_many(&lab, "left", 1, 1);
+	until(&lab, 20, inbox->count == 1);
+	inbox->hold = true;
+	chaos_arm(&lab.chaos, CHAOS_amqp_deliver, (struct chaos_effect){ .cut = true },
+		  1);
+	publish_many(&lab, "left", 2, 1);
+	until(&lab, 20, inbox->seen[1] == 2 && inbox->seen[2] == 2);
+	pause_ms(&lab, 1300);
+	assert_int_equal(inbox->count, 4);
+	settle_held(&lab, inbox);
+	until(&lab, 20, depth_of(&lab, "left").messages == 0);
+	lab_destroy(&lab);
+	free(inbox);
+}
+
 static void keys_that_are_dropped_are_unbound_and_kept_ones_stay(void **state)
 {
 	struct slice drop[] = { SLICE("key.old"), SLICE("key.kept"), SLICE("key.never") };
@@ -280,6 +339,9 @@ int main(int count, char **arguments)
 		cmocka_unit_test(what_is_out_is_settled_while_the_queue_is_consumed_anew),
 		cmocka_unit_test(what_was_on_its_way_goes_back_to_the_queue),
 		cmocka_unit_test(a_retry_of_an_ended_subscription_keeps_its_delay),
+		cmocka_unit_test(what_waits_goes_back_when_its_subscription_ends),
+		cmocka_unit_test(
+			what_waits_when_the_connection_is_lost_is_left_to_the_broker),
 		cmocka_unit_test(keys_that_are_dropped_are_unbound_and_kept_ones_stay),
 		cmocka_unit_test(a_subscription_may_end_before_the_connection_is_up),
 		cmocka_unit_test(

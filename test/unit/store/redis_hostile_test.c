@@ -139,8 +139,9 @@ static unsigned hung_up_on(const struct words *words)
 	redis_feed_destroy(feed);
 	ground_destroy(&ground);
 	if (!well)
-		fail_msg("it goes on listening to: %s %s", words->once,
-			 words->then ? words->then : "");
+		fail_msg("it goes on listening to: %s %s %s",
+			 words->greeting ? words->greeting : "",
+			 words->once ? words->once : "", words->then ? words->then : "");
 	return heard_count;
 }
 
@@ -163,6 +164,8 @@ static void what_no_subscriber_is_sent_ends_the_connection(void **state)
 		  "*3\r\n$11\r\nunsubscribe\r\n$1\r\nc\r\n:0\r\n" HELLO },
 		{ .once = SUBSCRIBED "*3\r\n$8\r\npmessage\r\n$1\r\nc\r\n:0\r\n" },
 		{ .once = SUBSCRIBED "?" },
+		{ .greeting = "-ERR not now\r\n+OK\r\n" },
+		{ .greeting = "-ERR not now\r\n" SUBSCRIBED },
 	};
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
@@ -214,6 +217,8 @@ static void an_answer_to_nothing_ends_the_connection(void **state)
 		{ .greeting = "+PONG\r\n$-1\r\n" },
 		{ .greeting = "+PONG\r\n:1\r\n" },
 		{ .greeting = "+PONG\r\n-ERR enough\r\n" },
+		{ .greeting = "-ERR not now\r\n+OK\r\n" },
+		{ .greeting = "-ERR not now\r\n*1\r\n:1\r\n" },
 	};
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++) {

@@ -157,6 +157,12 @@ static void commands_are_answered_in_their_types(void **state)
 	assert_int_equal(answer.type, REDIS_array);
 	assert_int_equal(answer.count, 2);
 	assert_string_equal(answer.second, "2");
+	/* Arrays in arrays, with an error, a status and nothing in them. */
+	answer = now("EVAL return{{redis.error_reply('E'),{{false}}},"
+		     "redis.status_reply('S'),3} 0");
+	assert_int_equal(answer.type, REDIS_array);
+	assert_int_equal(answer.count, 3);
+	assert_string_equal(answer.second, "S");
 	assert_true(redis_pool_healthy(pool, NULL));
 	assert_true(ground_metric(&ground, "db_client_operation_duration_seconds",
 				  "GET") == 2);
