@@ -40,10 +40,10 @@ CONVENTIONS = re.compile(r"(client|code|db|error|http|messaging|network|server|u
 LOG_FIELDS = {"timestamp", "level", "service", "message", "trace_id", "span_id", "trace_flags", "generation"}
 REQUEST_FIELDS = {"method", "route", "path", "status", "duration_s"}
 OTHER_FIELDS = {
-    "amount", "code.file.path", "code.line.number", "currency", "dead_lettered", "duration_s", "error",
-    "exception.stacktrace", "excerpt", "host", "job", "kind", "lesson_field", "message_id", "order_id",
-    "payment_id", "port", "queue", "reason", "refund_id", "routes", "routing_key", "series", "serving_generation", "signal",
-    "total", "user_id", "version", "workers",
+    "amount", "code.file.path", "code.line.number", "count", "currency", "dead_lettered", "duration_s", "error",
+    "exception.stacktrace", "excerpt", "host", "job", "kind", "lesson_field", "message_id", "order_id", "orders",
+    "outcome", "payment_id", "port", "queue", "reason", "refund_id", "routes", "routing_key", "series",
+    "serving_generation", "signal", "sku", "total", "user_id", "version", "workers",
 }
 
 
