@@ -3,13 +3,13 @@
 
 #include "api/admission.h"
 #include "api/reply.h"
-#include "api/request_record.h"
 #include "api/request_table.h"
 #include "api/service.h"
 #include "api/socket.h"
 #include "base/check.h"
 #include "base/list.h"
 #include "http/request.h"
+#include "http/request_record.h"
 #include "http/router.h"
 #include "http/websocket.h"
 #include "loop/loop.h"
@@ -45,6 +45,7 @@ struct serving {
 	struct http_request *request; /* NULL once answered or gone */
 	const struct router_match *match; /* until the task has started */
 	struct http_debt *debt; /* of a client that left while the task runs; or NULL */
+	struct service_route *route; /* NULL: nothing matched */
 	struct request_record record;
 	struct mono deadline;
 	struct admission_wait wait;
@@ -69,7 +70,11 @@ static struct serving *begin(struct handler *handler, struct http_request *reque
 	serving->request = request;
 	serving->match = match;
 	serving->deadline = admission_deadline(request, handler->config.task_timeout_ms);
-	request_record_begin(&serving->record, handler->observer, request, match);
+	serving->route = match->route ? match->route->handler : NULL;
+	request_record_begin(&serving->record, handler->observer, request,
+			     serving->route ? &serving->route->about : NULL,
+			     match->sibling ? match->sibling->template
+					    : REQUEST_UNMATCHED);
 	series_add(handler->active, 1);
 	handler->under_way++;
 	return serving;
@@ -91,10 +96,10 @@ void handler_serve(void *context, struct http_request *request)
 	outcome = router_match(handler->config.service->router,
 			       http_request_method(request), http_request_path(request),
 			       &match, &handler->scratch);
-	if (outcome == ROUTER_missing)
-		match.route = match.sibling = NULL;
-	else if (outcome == ROUTER_method)
+	if (outcome != ROUTER_found)
 		match.route = NULL;
+	if (outcome != ROUTER_method)
+		match.sibling = NULL;
 	serving = begin(handler, request, &match);
 	if (outcome != ROUTER_found) {
 		refuse_slow(serving, outcome);
@@ -134,9 +139,9 @@ static void push_handler(lua_State *L, void *data)
 {
 	struct serving *serving = data;
 
-	lua_rawgeti(L, LUA_REGISTRYINDEX, serving->record.route->handler);
+	lua_rawgeti(L, LUA_REGISTRYINDEX, serving->route->handler);
 	request_table_push(L, serving->request, serving->match,
-			   serving->record.route->raw, &serving->handler->scratch);
+			   serving->route->raw, &serving->handler->scratch);
 }
 
 static void on_task_done(void *context, lua_State *L, const struct fault *why);
@@ -156,7 +161,7 @@ static void run(struct serving *serving)
 		.context = serving,
 	};
 
-	if (serving->record.route->socket) {
+	if (serving->route->socket) {
 		run_socket(serving);
 		return;
 	}
@@ -201,7 +206,7 @@ static void on_task_done(void *context, lua_State *L, const struct fault *why)
 		.request = request,
 		.trace_id = request_record_trace_id(&serving->record, id),
 		.traceback = task_traceback(handler->config.vm),
-		.defined = serving->record.route->defined,
+		.defined = serving->route->defined,
 		.generation = handler->config.generation,
 		.production = handler->config.production,
 	};
@@ -393,7 +398,7 @@ static void run_socket(struct serving *serving)
 		return;
 	}
 	socket_server_accept(serving->handler->config.sockets,
-			     serving->record.route->socket, serving->request,
+			     serving->route->socket, serving->request,
 			     serving->match, request_record_trace(&serving->record),
 			     on_socket_answered, serving);
 }

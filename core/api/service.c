@@ -174,12 +174,12 @@ static int push_item(lua_State *L, const struct load *load, size_t i, const char
 /* "GET /orders/:id" */
 static struct slice make_title(struct service *service, const struct service_route *route)
 {
-	size_t size = route->method.size + 1 + route->path.size;
+	size_t size = route->about.method.size + 1 + route->about.path.size;
 	char *title = arena_alloc(&service->arena, size + 1);
 
-	memcpy(title, route->method.at, route->method.size);
-	title[route->method.size] = ' ';
-	memcpy(title + route->method.size + 1, route->path.at, route->path.size);
+	memcpy(title, route->about.method.at, route->about.method.size);
+	title[route->about.method.size] = ' ';
+	memcpy(title + route->about.method.size + 1, route->about.path.at, route->about.path.size);
 	title[size] = 0;
 	return slice_of(title, size);
 }
@@ -191,8 +191,8 @@ static const struct service_route *find_rival(const struct load *load,
 {
 	struct buf scratch = { 0 };
 	struct router_match match;
-	enum router_outcome outcome = router_match(load->service->router, route->method,
-						   route->path, &match, &scratch);
+	enum router_outcome outcome = router_match(load->service->router, route->about.method,
+						   route->about.path, &match, &scratch);
 
 	buf_finish(&scratch);
 	return outcome == ROUTER_found ? match.route->handler : NULL;
@@ -205,7 +205,7 @@ static void add_route(lua_State *L, const struct load *load, int item,
 	struct fault why;
 
 	route->defined = item_place(L, &load->service->arena, item);
-	if (router_add(load->service->router, route->method, route->path, route, &why))
+	if (router_add(load->service->router, route->about.method, route->about.path, route, &why))
 		return;
 	rival = find_rival(load, route);
 	if (rival && rival->defined.size)
@@ -237,9 +237,9 @@ static void read_sockets(lua_State *L, const struct load *load)
 		struct service_route *route = &service->routes[service->route_count++];
 
 		read_socket(L, load, item, socket, what);
-		route->method = SLICE("GET");
-		route->path = socket->path;
-		route->title = make_title(service, route);
+		route->about.method = SLICE("GET");
+		route->about.path = socket->path;
+		route->about.title = make_title(service, route);
 		route->handler = socket->accept;
 		route->socket = socket;
 		add_route(L, load, item, route);
@@ -267,11 +267,11 @@ static void read_routes(lua_State *L, const struct load *load)
 		struct service_route *route = &service->routes[i];
 		int item = push_item(L, load, i, "route", what);
 
-		route->method = copy_text(L, load, item, "method", what);
-		route->path = copy_text(L, load, item, "path", what);
-		route->title = make_title(service, route);
+		route->about.method = copy_text(L, load, item, "method", what);
+		route->about.path = copy_text(L, load, item, "path", what);
+		route->about.title = make_title(service, route);
 		route->handler =
-			get_function(L, load, item, "handler", true, route->title.at);
+			get_function(L, load, item, "handler", true, route->about.title.at);
 		route->raw = get_boolean(L, item, "raw");
 		add_route(L, load, item, route);
 		lua_pop(L, 1);

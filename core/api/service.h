@@ -10,28 +10,21 @@
 
 #include "base/arena.h"
 #include "base/fault.h"
+#include "http/request_record.h"
 
 #define SERVICE_KEYS_MAX 16
 
 struct vm;
 struct router;
 
-#define ROUTE_STATUSES 8 /* series kept per route; further statuses are looked up */
-
 struct service_route {
-	struct slice method;
-	struct slice path;
-	struct slice title; /* method and path: the name of its spans */
+	struct request_route about; /* method, path, series */
 	/* Where its function is written: "scripts/x/service.lua:12", terminated; empty
 	 * for one of C. */
 	struct slice defined;
 	int handler; /* registry reference */
 	bool raw; /* the body is not JSON */
 	const struct service_socket *socket; /* or NULL */
-	struct {
-		int status;
-		struct series *series;
-	} kept[ROUTE_STATUSES];
 };
 
 struct service_job {

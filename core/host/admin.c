@@ -2,11 +2,11 @@
 #include "host/admin.h"
 
 #include "api/api.h"
-#include "api/request_record.h"
 #include "base/check.h"
 #include "base/json.h"
 #include "host/process.h"
 #include "http/request.h"
+#include "http/request_record.h"
 #include "loop/loop.h"
 #include "store/amqp.h"
 #include "store/pg_pool.h"

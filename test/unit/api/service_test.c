@@ -50,10 +50,10 @@ static void a_service_is_what_its_file_returns(void **state)
 	assert_string_equal(service->name.at, "shop");
 	assert_int_equal(service->route_count, 3);
 	assert_int_equal(router_count(service->router), 3);
-	assert_true(slice_equal(service->routes[0].title, SLICE("GET /a/:id")));
+	assert_true(slice_equal(service->routes[0].about.title, SLICE("GET /a/:id")));
 	assert_true(service->routes[1].raw);
 	assert_ptr_equal(service->routes[2].socket, &service->sockets[0]);
-	assert_true(slice_equal(service->routes[2].method, SLICE("GET")));
+	assert_true(slice_equal(service->routes[2].about.method, SLICE("GET")));
 	assert_true(service->jobs[0].every_s == 0.5);
 	assert_int_equal(service->consumers[0].key_count, 2);
 	assert_int_equal(service->consumers[0].prefetch, 16);

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-#include "api/request_record.h"
+#include "http/request_record.h"
 
-#include "api/service.h"
+#include "base/check.h"
 #include "http/request.h"
-#include "http/router.h"
 #include "watch/log.h"
 #include "watch/metrics.h"
 #include "watch/observer.h"
@@ -23,20 +22,20 @@ static struct series *find_series(const struct observer *observer, struct slice 
 			 slice_of(text, (size_t)size));
 }
 
-/* The series of a route and status, kept with the route. */
+/* The series of a route, method and status, kept with the route. */
 static struct series *route_series(const struct request_record *record,
 				   const struct observer *observer, int status)
 {
-	struct service_route *route = record->route;
+	struct request_route *route = record->route;
 	struct slice method = record->method;
 
-	if (!route || !slice_equal(method, route->method))
-		return find_series(observer, method, record->endpoint, status);
-	for (size_t i = 0; i < ROUTE_STATUSES; i++) {
-		if (route->kept[i].status == status)
+	for (size_t i = 0; route && i < REQUEST_SERIES_KEPT; i++) {
+		if (route->kept[i].status == status &&
+		    route->kept[i].method == method.at)
 			return route->kept[i].series;
 		if (!route->kept[i].status) {
 			route->kept[i].status = status;
+			route->kept[i].method = method.at;
 			return route->kept[i].series = find_series(
 				       observer, method, record->endpoint, status);
 		}
@@ -137,7 +136,8 @@ static struct slice span_name(const struct request_record *record, char *text,
 
 	if (!record->route)
 		return record->method;
-	if (slice_equal(record->method, record->route->method))
+	if (record->route->title.size &&
+	    slice_equal(record->method, record->route->method))
 		return record->route->title;
 	length = snprintf(text, size, "%.*s %.*s", SLICE_PRINT(record->method),
 			  SLICE_PRINT(record->endpoint));
@@ -145,7 +145,8 @@ static struct slice span_name(const struct request_record *record, char *text,
 }
 
 void request_record_begin(struct request_record *record, const struct observer *observer,
-			  struct http_request *request, const struct router_match *match)
+			  struct http_request *request, struct request_route *route,
+			  struct slice endpoint)
 {
 	struct slice path = http_request_path(request);
 	struct trace_context parent;
@@ -153,10 +154,8 @@ void request_record_begin(struct request_record *record, const struct observer *
 	char name[128];
 
 	record->began = http_request_began(request);
-	record->route = match->route ? match->route->handler : NULL;
-	record->endpoint = match->route	    ? match->route->template
-			   : match->sibling ? match->sibling->template
-					    : REQUEST_UNMATCHED;
+	record->route = route;
+	record->endpoint = route ? route->path : endpoint;
 	record->method = label_of_method(http_request_method(request));
 	record->path_size = path.size < REQUEST_PATH_KEPT ? path.size : REQUEST_PATH_KEPT;
 	memcpy(record->path, path.at, record->path_size);
@@ -184,7 +183,7 @@ static void write_log(const struct request_record *record,
 		      const struct observer *observer, double seconds,
 		      const struct request_end *end)
 {
-	struct attr attrs[10];
+	struct attr attrs[10 + REQUEST_MORE_MAX];
 	size_t count = 0;
 
 	attrs[count++] = attr_text(SLICE("method"), record->method);
@@ -204,6 +203,9 @@ static void write_log(const struct request_record *record,
 	}
 	if (end->traceback.size)
 		attrs[count++] = attr_text(SLICE("exception.stacktrace"), end->traceback);
+	check(end->more_count <= REQUEST_MORE_MAX);
+	for (size_t i = 0; i < end->more_count; i++)
+		attrs[count++] = end->more[i];
 	log_write(observer->log, end->status >= 500 ? LOG_error : LOG_info,
 		  span_context(record->span), SLICE("request"), attrs, count);
 }
