@@ -213,8 +213,9 @@ static void on_ended(void *context, struct http_connection *connection,
 	origin_leave(origin);
 }
 
-static const struct http_connection_events connection_events = { on_opened, on_answered,
-								 on_ended };
+static const struct http_connection_events connection_events = { .opened = on_opened,
+								 .answered = on_answered,
+								 .ended = on_ended };
 
 static void on_connect_timeout(void *context)
 {
@@ -302,6 +303,11 @@ static void slot_use(struct client_slot *slot, struct client_ticket *ticket)
 {
 	struct client_origin *origin = slot->origin;
 	struct client_origins *origins = origin->origins;
+	struct http_exchange exchange = { .head = ticket->request,
+					  .head_request = ticket->head_request,
+					  .cut = ticket->cut,
+					  .answer_size_max =
+						  origins->config->response_size_max };
 
 	stop_waiting(ticket);
 	list_remove(&slot->member);
@@ -313,8 +319,7 @@ static void slot_use(struct client_slot *slot, struct client_ticket *ticket)
 	slot->ticket = ticket;
 	ticket->slot = slot;
 	http_connection_peer(slot->connection, &ticket->peer);
-	http_connection_send(slot->connection, ticket->request, ticket->head_request,
-			     origins->config->response_size_max, ticket->cut);
+	http_connection_send(slot->connection, &exchange);
 }
 
 /* --- lookups ---------------------------------------------------------------------- */

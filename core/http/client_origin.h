@@ -30,7 +30,7 @@ struct client_ticket {
 	struct slice request; /* borrowed until the ticket is over */
 	bool head_request;
 	bool fresh; /* a kept connection will not do */
-	bool cut; /* see http_connection_send */
+	bool cut; /* see struct http_exchange */
 
 	struct list member; /* of the waiting list */
 	struct client_origin *origin; /* NULL: not submitted or over */

@@ -41,7 +41,8 @@ static void buf_shrink(struct buf *buf)
 	buf_reset(buf);
 }
 
-void client_parse_begin(struct client_parse *parse, bool head_request, size_t size_max)
+void client_parse_begin(struct client_parse *parse,
+			const struct client_parse_rules *rules)
 {
 	struct buf head = parse->head, body = parse->body;
 
@@ -52,8 +53,7 @@ void client_parse_begin(struct client_parse *parse, bool head_request, size_t si
 	parse->header_count = 0;
 	parse->head = head;
 	parse->body = body;
-	parse->without_body = head_request;
-	parse->size_max = size_max;
+	parse->rules = *rules;
 }
 
 void client_parse_finish(struct client_parse *parse)
@@ -135,7 +135,7 @@ static enum client_parse_state begin_body(struct client_parse *parse, int minor_
 	if (framing.chunked && minor_version == 0)
 		return fail(parse, why, "Transfer-Encoding in HTTP/1.0");
 	parse->keep_alive = !framing.close && (minor_version > 0 || framing.keep_alive);
-	if (parse->without_body || parse->status == 204 || parse->status == 304)
+	if (parse->rules.head_request || parse->status == 204 || parse->status == 304)
 		return finished(parse);
 	if (framing.chunked) {
 		parse->chunks.consume_trailer = 1;
@@ -145,7 +145,7 @@ static enum client_parse_state begin_body(struct client_parse *parse, int minor_
 		parse->keep_alive = false;
 		return parse->state = CLIENT_PARSE_until_close;
 	}
-	if (framing.length > parse->size_max)
+	if (!parse->rules.stream && framing.length > parse->rules.size_max)
 		return fail(parse, why, "its body is too large");
 	parse->length = framing.length;
 	return framing.length ? (parse->state = CLIENT_PARSE_length) : finished(parse);
@@ -198,14 +198,29 @@ static enum client_parse_state read_head(struct client_parse *parse, size_t *use
 	*used = (size_t)size;
 	if (status < 100 || status > 599)
 		return fail(parse, why, "its status is out of range");
-	if (status == 101)
+	if (status == 101 && (!parse->rules.upgrade || minor_version == 0))
 		return fail(parse, why, "it switches protocols unasked");
-	if (status < 200)
+	if (status < 200 && status != 101)
 		return parse->state;
 	if (!keep_headers(parse, headers, count))
 		return fail(parse, why, "it folds a header");
 	parse->status = status;
+	if (status == 101)
+		return parse->state = CLIENT_PARSE_switched;
 	return begin_body(parse, minor_version, why);
+}
+
+/* Takes bytes that came behind each other as the body's. False: too many. */
+static bool take(struct client_parse *parse, struct slice bytes)
+{
+	if (parse->rules.stream)
+		parse->piece = bytes;
+	else if (bytes.size > parse->rules.size_max - parse->body.size)
+		return false;
+	else
+		buf_append(&parse->body, bytes);
+	parse->received += bytes.size;
+	return true;
 }
 
 static enum client_parse_state feed_chunks(struct client_parse *parse, struct slice bytes,
@@ -221,13 +236,15 @@ static enum client_parse_state feed_chunks(struct client_parse *parse, struct sl
 	memcpy(&parse->chunks, &decoder, sizeof(decoder));
 	if (left == -1)
 		return fail(parse, why, "a chunk is malformed");
-	if (size > parse->size_max - before)
+	if (!parse->rules.stream && size > parse->rules.size_max - before)
 		return fail(parse, why, "its body is too large");
 	parse->body.size = before + size;
+	parse->received += size;
 	parse->overhead += bytes.size - size;
-	if (parse->overhead >
-	    OVERHEAD_FREE + OVERHEAD_PER_BYTE * (uint64_t)parse->body.size)
+	if (parse->overhead > OVERHEAD_FREE + OVERHEAD_PER_BYTE * parse->received)
 		return fail(parse, why, "its chunks are more frame than content");
+	if (parse->rules.stream)
+		parse->piece = buf_slice(&parse->body);
 	if (left == -2)
 		return parse->state;
 	if (left > 0)
@@ -238,8 +255,10 @@ static enum client_parse_state feed_chunks(struct client_parse *parse, struct sl
 static enum client_parse_state feed_body(struct client_parse *parse, struct slice bytes,
 					 struct fault *why)
 {
-	size_t room = parse->size_max - parse->body.size;
-
+	if (parse->state == CLIENT_PARSE_switched) {
+		parse->piece = bytes;
+		return parse->state;
+	}
 	if (parse->state == CLIENT_PARSE_done) {
 		/* Bytes nobody asked for: whose answer would they be? */
 		parse->keep_alive = parse->keep_alive && bytes.size == 0;
@@ -249,24 +268,40 @@ static enum client_parse_state feed_body(struct client_parse *parse, struct slic
 		return parse->state;
 	if (parse->state == CLIENT_PARSE_chunked)
 		return feed_chunks(parse, bytes, why);
-	if (parse->state == CLIENT_PARSE_until_close) {
-		if (bytes.size > room)
-			return fail(parse, why, "its body is too large");
-		buf_append(&parse->body, bytes);
-		return parse->state;
-	}
-	if (bytes.size > parse->length - parse->body.size) {
-		bytes.size = (size_t)(parse->length - parse->body.size);
+	if (parse->state == CLIENT_PARSE_length &&
+	    bytes.size > parse->length - parse->received) {
+		bytes.size = (size_t)(parse->length - parse->received);
 		parse->keep_alive = false;
 	}
-	buf_append(&parse->body, bytes);
-	return parse->body.size == parse->length ? finished(parse) : parse->state;
+	if (!take(parse, bytes))
+		return fail(parse, why, "its body is too large");
+	return parse->state == CLIENT_PARSE_length && parse->received == parse->length
+		       ? finished(parse)
+		       : parse->state;
+}
+
+/* Streamed or switched: what the last feed brought has been told. */
+static void forget_piece(struct client_parse *parse)
+{
+	parse->piece = SLICE("");
+	if (parse->rules.stream || parse->state == CLIENT_PARSE_switched)
+		buf_reset(&parse->body);
+}
+
+void client_parse_hold(struct client_parse *parse)
+{
+	if (parse->piece.size == 0 || parse->piece.at == parse->body.at)
+		return;
+	buf_reset(&parse->body);
+	buf_append(&parse->body, parse->piece);
+	parse->piece = buf_slice(&parse->body);
 }
 
 enum client_parse_state client_parse_feed(struct client_parse *parse, struct slice bytes,
 					  struct fault *why)
 {
 	parse->began = parse->began || bytes.size > 0;
+	forget_piece(parse);
 	if (parse->state != CLIENT_PARSE_head)
 		return feed_body(parse, bytes, why);
 	for (;;) {
@@ -300,7 +335,8 @@ enum client_parse_state client_parse_feed(struct client_parse *parse, struct sli
 
 enum client_parse_state client_parse_close(struct client_parse *parse, struct fault *why)
 {
-	if (parse->state == CLIENT_PARSE_done || parse->state == CLIENT_PARSE_failed)
+	forget_piece(parse);
+	if (parse->state >= CLIENT_PARSE_done)
 		return parse->state;
 	if (parse->state == CLIENT_PARSE_until_close)
 		return finished(parse);
@@ -312,13 +348,22 @@ enum client_parse_state client_parse_close(struct client_parse *parse, struct fa
 void client_parse_check(const struct client_parse *parse)
 {
 	check(parse->head.size + parse->interim_size <= CLIENT_PARSE_HEAD_SIZE_MAX);
-	check(parse->body.size <= parse->size_max);
 	check(parse->header_count <= CLIENT_PARSE_HEADERS_MAX);
+	if (parse->rules.stream) {
+		check(parse->piece.size <= parse->received ||
+		      parse->state == CLIENT_PARSE_switched);
+	} else {
+		check(parse->body.size <= parse->rules.size_max);
+		check(parse->piece.size == 0 || parse->state == CLIENT_PARSE_switched);
+		check(parse->received == parse->body.size ||
+		      parse->state == CLIENT_PARSE_failed);
+	}
 	if (parse->state == CLIENT_PARSE_head)
-		check(parse->header_count == 0 && parse->body.size == 0);
+		check(parse->header_count == 0 && parse->received == 0);
 	if (parse->state == CLIENT_PARSE_length)
-		check(parse->body.size < parse->length &&
-		      parse->length <= parse->size_max);
+		check(parse->received < parse->length);
+	if (parse->state == CLIENT_PARSE_switched)
+		check(parse->rules.upgrade && parse->status == 101);
 	if (parse->state == CLIENT_PARSE_failed)
 		check(!parse->keep_alive);
 }

@@ -4,7 +4,11 @@
  * h2o would read until the kernel has no more: an upstream that sends without end would
  * fill the memory before we could look. Its notification of writability fires once,
  * asserts when it is armed twice and cannot be taken back: hence `armed`. Closing its
- * socket closes the descriptor.
+ * socket closes the descriptor. A socket that neither reads nor writes is in no epoll
+ * set: a hang-up while it is paused wakes nobody.
+ *
+ * What the parser has and the receiver has not heard is told in one place, tell(). Each
+ * event may close the connection, which then says so through `gone`.
  */
 #include "http/http_connection.h"
 
@@ -17,6 +21,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #define READ_SIZE (32 * 1024)
@@ -24,7 +29,7 @@
 #define READS_PER_TURN 4
 
 struct http_connection {
-	enum { OPENING, IDLE, BUSY } state;
+	enum { OPENING, IDLE, BUSY, SWITCHED } state;
 	struct loop *loop;
 	const struct http_connection_events *events;
 	void *context;
@@ -32,15 +37,22 @@ struct http_connection {
 	size_t address; /* in use, or the next to try while fd is -1 */
 	int fd; /* of socket, which owns it */
 	h2o_socket_t *socket; /* NULL while fd is -1 */
-	bool armed, want_write;
+	bool armed, want_write, reading;
 	struct deferred begin; /* connecting */
 	struct deferred cutting;
-	struct slice left; /* of the request */
+	struct deferred resuming;
+	struct deferred draining; /* drained is to be told */
+	struct iovec left[2]; /* of the request; switched: of out */
+	struct buf out; /* switched: what the socket did not take */
 	bool cut, wrote, write_failed;
+	bool head_told, paused;
+	bool writing; /* switched: not drained yet */
+	bool *gone; /* of the frame that tells events */
 	unsigned exchanges;
 	struct client_parse answer;
 };
 
+static void on_readable(h2o_socket_t *socket, const char *error);
 static void on_writable(h2o_socket_t *socket, const char *error);
 
 static void forget_socket(struct http_connection *connection)
@@ -48,7 +60,7 @@ static void forget_socket(struct http_connection *connection)
 	if (connection->socket)
 		h2o_socket_close(connection->socket);
 	connection->socket = NULL;
-	connection->armed = false;
+	connection->armed = connection->reading = false;
 	connection->fd = -1;
 }
 
@@ -59,6 +71,15 @@ static void want_write(struct http_connection *connection, bool want)
 		return;
 	connection->armed = true;
 	h2o_socket_notify_write(connection->socket, on_writable);
+}
+
+static void want_read(struct http_connection *connection, bool want)
+{
+	if (want && !connection->reading)
+		h2o_socket_read_start(connection->socket, on_readable);
+	else if (!want && connection->reading)
+		h2o_socket_read_stop(connection->socket);
+	connection->reading = want;
 }
 
 /* Begins to connect to the current address. False: it fails at once. */
@@ -88,11 +109,13 @@ static bool try_address(struct http_connection *connection, int *error)
 	return true;
 }
 
-static void end(struct http_connection *connection, const struct fault *why)
+static void end(struct http_connection *connection, bool nonsense,
+		const struct fault *why)
 {
 	struct http_progress progress = {
-		.wrote = connection->wrote,
-		.answered = connection->state == BUSY && connection->answer.began,
+		.wrote = connection->state >= BUSY && connection->wrote,
+		.answered = connection->state >= BUSY && connection->answer.began,
+		.nonsense = nonsense,
 	};
 
 	connection->events->ended(connection->context, connection, &progress, why);
@@ -107,7 +130,7 @@ static void try_addresses(struct http_connection *connection, int error)
 		if (try_address(connection, &error))
 			return;
 	fault_set(&why, FAULT_unavailable, "cannot connect: %s", strerror(error));
-	end(connection, &why);
+	end(connection, false, &why);
 }
 
 static void on_begin(void *context)
@@ -131,8 +154,6 @@ struct http_connection *http_connection_open(struct loop *loop,
 	return connection;
 }
 
-static void on_readable(h2o_socket_t *socket, const char *error);
-
 static void finish_connect(struct http_connection *connection)
 {
 	int error = 0;
@@ -148,18 +169,46 @@ static void finish_connect(struct http_connection *connection)
 	}
 	connection->state = IDLE;
 	want_write(connection, false);
-	h2o_socket_read_start(connection->socket, on_readable);
+	want_read(connection, true);
 	connection->events->opened(connection->context, connection);
 }
 
+/* --- writing ---------------------------------------------------------------------- */
+
 static void on_cut(void *context);
 
-/* Writes what the socket takes. */
-static void write_request(struct http_connection *connection)
+static void on_drained(void *context)
 {
-	while (connection->left.size > 0 && !connection->write_failed) {
-		ssize_t size = send(connection->fd, connection->left.at,
-				    connection->left.size, MSG_NOSIGNAL);
+	struct http_connection *connection = context;
+
+	connection->writing = false;
+	connection->events->drained(connection->context, connection);
+}
+
+static void wrote(struct http_connection *connection, size_t size)
+{
+	for (int i = 0; i < 2; i++) {
+		struct iovec *part = &connection->left[i];
+		size_t now = size < part->iov_len ? size : part->iov_len;
+
+		part->iov_base = (char *)part->iov_base + now;
+		part->iov_len -= now;
+		size -= now;
+	}
+}
+
+static bool all_written(const struct http_connection *connection)
+{
+	return connection->left[0].iov_len + connection->left[1].iov_len == 0;
+}
+
+/* Writes what the socket takes. */
+static void write_left(struct http_connection *connection)
+{
+	struct msghdr message = { .msg_iov = connection->left, .msg_iovlen = 2 };
+
+	while (!all_written(connection) && !connection->write_failed) {
+		ssize_t size = sendmsg(connection->fd, &message, MSG_NOSIGNAL);
 
 		if (size < 0 && errno == EINTR)
 			continue;
@@ -170,37 +219,156 @@ static void write_request(struct http_connection *connection)
 			break;
 		}
 		connection->wrote = true;
-		connection->left.at += size;
-		connection->left.size -= (size_t)size;
+		wrote(connection, (size_t)size);
 	}
-	if (connection->cut && connection->left.size == 0)
-		loop_defer(connection->loop, &connection->cutting, on_cut, connection);
-	want_write(connection, connection->left.size > 0 && !connection->write_failed);
+	if (all_written(connection)) {
+		if (connection->state == SWITCHED)
+			loop_defer(connection->loop, &connection->draining, on_drained,
+				   connection);
+		else if (connection->cut)
+			loop_defer(connection->loop, &connection->cutting, on_cut,
+				   connection);
+	}
+	want_write(connection, !all_written(connection) && !connection->write_failed);
 }
 
-void http_connection_send(struct http_connection *connection, struct slice request,
-			  bool head_request, size_t answer_size_max, bool cut)
+static struct iovec part_of(struct slice bytes)
 {
+	return (struct iovec){ (char *)(size_t)bytes.at, bytes.size };
+}
+
+void http_connection_send(struct http_connection *connection,
+			  const struct http_exchange *exchange)
+{
+	struct client_parse_rules rules = { .head_request = exchange->head_request,
+					    .stream = exchange->stream,
+					    .upgrade = exchange->upgrade,
+					    .size_max = exchange->answer_size_max };
+
 	check(connection->state == IDLE);
 	connection->state = BUSY;
-	connection->left = request;
-	connection->cut = cut;
+	connection->left[0] = part_of(exchange->head);
+	connection->left[1] = part_of(exchange->body);
+	connection->cut = exchange->cut;
 	connection->wrote = connection->write_failed = false;
-	client_parse_begin(&connection->answer, head_request, answer_size_max);
-	write_request(connection);
+	connection->head_told = !exchange->stream;
+	client_parse_begin(&connection->answer, &rules);
+	write_left(connection);
 }
+
+void http_connection_write(struct http_connection *connection, struct slice bytes)
+{
+	check(connection->state == SWITCHED && bytes.size > 0);
+	check(!connection->writing);
+	connection->writing = true;
+	connection->left[0] = part_of(bytes);
+	write_left(connection);
+	/* What was borrowed goes back. */
+	buf_reset(&connection->out);
+	if (!connection->write_failed)
+		buf_append(&connection->out, slice_of(connection->left[0].iov_base,
+						      connection->left[0].iov_len));
+	connection->left[0] = part_of(buf_slice(&connection->out));
+}
+
+/* --- telling ---------------------------------------------------------------------- */
 
 static void deliver(struct http_connection *connection)
 {
-	bool reusable = connection->answer.keep_alive && connection->left.size == 0 &&
+	bool reusable = connection->answer.keep_alive && all_written(connection) &&
 			!connection->write_failed;
 
 	connection->exchanges++;
-	if (reusable)
+	if (reusable) {
 		connection->state = IDLE;
+		loop_undefer(&connection->resuming);
+		loop_undefer(&connection->cutting);
+		want_read(connection, true);
+	}
 	connection->events->answered(connection->context, connection, &connection->answer,
 				     reusable);
 }
+
+static void switch_over(struct http_connection *connection)
+{
+	struct fault why;
+
+	if (!all_written(connection) || connection->write_failed) {
+		fault_set(&why, FAULT_broken,
+			  "it switches protocols before it was asked");
+		end(connection, true, &why);
+		return;
+	}
+	connection->state = SWITCHED;
+	connection->head_told = true;
+	http_connection_pause(connection, true);
+	connection->events->switched(connection->context, connection,
+				     &connection->answer);
+}
+
+/* Tells one event. False: there is nothing to tell. */
+static bool tell_next(struct http_connection *connection)
+{
+	struct client_parse *answer = &connection->answer;
+	struct slice piece = answer->piece;
+
+	if (connection->state < BUSY || answer->state == CLIENT_PARSE_head)
+		return false;
+	if (answer->state == CLIENT_PARSE_switched && connection->state == BUSY) {
+		switch_over(connection);
+	} else if (!connection->head_told) {
+		connection->head_told = true;
+		connection->events->head(connection->context, connection, answer);
+	} else if (piece.size > 0) {
+		answer->piece = SLICE("");
+		connection->events->data(connection->context, connection, piece);
+	} else if (answer->state == CLIENT_PARSE_done) {
+		deliver(connection);
+	} else {
+		return false;
+	}
+	return true;
+}
+
+/* Tells what has been read, until there is a pause. False: there is one, or the
+ * connection is gone. */
+static bool tell(struct http_connection *connection)
+{
+	bool gone = false;
+
+	connection->gone = &gone;
+	while (!connection->paused && tell_next(connection))
+		if (gone)
+			return false;
+	connection->gone = NULL;
+	if (connection->paused)
+		client_parse_hold(&connection->answer);
+	return !connection->paused;
+}
+
+static void on_resumed(void *context)
+{
+	struct http_connection *connection = context;
+
+	if (tell(connection))
+		want_read(connection, true);
+}
+
+void http_connection_pause(struct http_connection *connection, bool paused)
+{
+	if (connection->state < BUSY || connection->paused == paused)
+		return;
+	connection->paused = paused;
+	if (!paused) {
+		loop_defer(connection->loop, &connection->resuming, on_resumed,
+			   connection);
+		return;
+	}
+	loop_undefer(&connection->resuming);
+	want_read(connection, false);
+}
+
+/* --- reading ---------------------------------------------------------------------- */
 
 /* The other side closed (error 0) or the socket failed. */
 static void lose(struct http_connection *connection, int error)
@@ -209,19 +377,20 @@ static void lose(struct http_connection *connection, int error)
 
 	if (connection->state == IDLE) {
 		fault_set(&why, FAULT_unavailable, "closed by the other side");
-		end(connection, &why);
+		end(connection, false, &why);
 		return;
 	}
-	if (error == 0 &&
+	if (error == 0 && connection->state == BUSY &&
 	    client_parse_close(&connection->answer, &why) == CLIENT_PARSE_done) {
-		deliver(connection);
+		tell(connection);
 		return;
 	}
 	fault_set(&why, FAULT_broken, "the connection was lost %s%s%s",
-		  connection->answer.began ? "in the middle of the answer"
-					   : "before an answer",
+		  connection->state == SWITCHED ? "after switching protocols"
+		  : connection->answer.began	? "in the middle of the answer"
+						: "before an answer",
 		  error ? ": " : "", error ? strerror(error) : "");
-	end(connection, &why);
+	end(connection, false, &why);
 }
 
 static void on_cut(void *context)
@@ -229,7 +398,7 @@ static void on_cut(void *context)
 	lose(context, ECONNRESET);
 }
 
-/* Gives false when the connection may be gone. */
+/* Gives false when no more may be read now; the connection may be gone. */
 static bool read_once(struct http_connection *connection)
 {
 	char bytes[READ_SIZE];
@@ -244,33 +413,27 @@ static bool read_once(struct http_connection *connection)
 	}
 	if (connection->state == IDLE) {
 		fault_set(&why, FAULT_broken, "the other side spoke unasked");
-		end(connection, &why);
+		end(connection, false, &why);
 		return false;
 	}
-	switch (client_parse_feed(&connection->answer, slice_of(bytes, (size_t)size),
-				  &why)) {
-	case CLIENT_PARSE_done:
-		deliver(connection);
-		return false;
-	case CLIENT_PARSE_failed: {
-		struct http_progress progress = { connection->wrote, true, true };
-
-		connection->events->ended(connection->context, connection, &progress,
-					  &why);
+	if (client_parse_feed(&connection->answer, slice_of(bytes, (size_t)size), &why) ==
+	    CLIENT_PARSE_failed) {
+		end(connection, true, &why);
 		return false;
 	}
-	default:
-		return (size_t)size == sizeof(bytes);
-	}
+	return tell(connection) && connection->state >= BUSY &&
+	       (size_t)size == sizeof(bytes);
 }
 
 static void on_readable(h2o_socket_t *socket, const char *error)
 {
 	struct http_connection *connection = socket->data;
+	struct loop *loop = connection->loop;
 
 	for (int i = 0; i < READS_PER_TURN; i++)
 		if (!read_once(connection))
-			return;
+			break;
+	loop_settle(loop); /* the connection may be gone */
 }
 
 static void on_writable(h2o_socket_t *socket, const char *error)
@@ -281,7 +444,7 @@ static void on_writable(h2o_socket_t *socket, const char *error)
 	if (connection->state == OPENING)
 		finish_connect(connection);
 	else if (connection->want_write)
-		write_request(connection);
+		write_left(connection);
 }
 
 bool http_connection_alive(const struct http_connection *connection)
@@ -315,7 +478,12 @@ void http_connection_close(struct http_connection *connection)
 		return;
 	loop_undefer(&connection->begin);
 	loop_undefer(&connection->cutting);
+	loop_undefer(&connection->resuming);
+	loop_undefer(&connection->draining);
+	if (connection->gone)
+		*connection->gone = true;
 	forget_socket(connection);
 	client_parse_finish(&connection->answer);
+	buf_finish(&connection->out);
 	free(connection);
 }
