@@ -161,7 +161,7 @@ void request_table_push(lua_State *L, struct http_request *request,
 	lua_createtable(L, 0, 9); /* and the user that lib/app adds */
 	set_text(L, "method", http_request_method(request));
 	set_text(L, "route", match->route->template);
-	set_text(L, "peer", http_request_peer(request));
+	set_text(L, "peer", http_request_client(request));
 	set_text(L, "raw", http_request_body(request));
 	push_params(L, match);
 	lua_setfield(L, -2, "path");

@@ -12,7 +12,7 @@ struct http_request;
 struct router_match;
 
 /* Pushes {method, route, peer, path = {name = value}, query, headers, raw, body}. peer is
- * the address of the connection's other end, empty when it is not known. Protected, in
+ * the client's address (http_request_client), empty when it is not known. Protected, in
  * host mode: raises a fault table for a body that is no JSON. raw: leave the body alone.
  * What match borrows may lie in scratch. Of query members with one name the last counts.
  */

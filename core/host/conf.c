@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/check.h"
 #include "base/json.h"
+#include "host/conf_values.h"
 
 #include <ctype.h>
 #include <limits.h>
@@ -444,31 +445,6 @@ static void show(struct conf *conf)
 				  slice_text(conf->jwt_secret));
 }
 
-static bool one_of(const char *name, const char *value, const char *const *allowed,
-		   struct fault *why)
-{
-	for (size_t i = 0; allowed[i]; i++)
-		if (strcmp(value, allowed[i]) == 0)
-			return true;
-	return fault_set(why, FAULT_bad_input, "%s cannot be '%s'", name, value);
-}
-
-static bool check_words(const struct conf *conf, struct fault *why)
-{
-	static const char *const dialects[] = { "default", "micrometer", NULL };
-	static const char *const log_dialects[] = { "default", "trio", "python", "zap",
-						    "clef",    "pino", NULL };
-	static const char *const modes[] = { "development", "production", NULL };
-	static const char *const levels[] = { "debug", "info", "warn", "error", NULL };
-	static const char *const reloads[] = { "watch", "signal", NULL };
-
-	return one_of("dialect", conf->dialect, dialects, why) &&
-	       one_of("mode", conf->mode, modes, why) &&
-	       one_of("log_dialect", conf->log_dialect, log_dialects, why) &&
-	       one_of("log_level", conf->log_level, levels, why) &&
-	       one_of("reload", conf->reload, reloads, why);
-}
-
 bool conf_load(struct conf *conf, const char *spec, char *const *args, size_t count,
 	       struct fault *why)
 {
@@ -476,7 +452,7 @@ bool conf_load(struct conf *conf, const char *spec, char *const *args, size_t co
 	set_defaults(conf);
 	if (!find_service(conf, spec, root_argument(args, count), why) ||
 	    !read_lab(conf, why) || !read_environment(conf, why) ||
-	    !read_arguments(conf, args, count, why) || !check_words(conf, why))
+	    !read_arguments(conf, args, count, why) || !conf_values_good(conf, why))
 		return false;
 	show(conf);
 	return true;

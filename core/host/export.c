@@ -385,6 +385,26 @@ static void run(void *context)
 	loop_destroy(export->loop);
 }
 
+static struct slice resource_text(const struct export_resource *resource,
+				  struct slice key)
+{
+	for (size_t i = 0; i < resource->count; i++)
+		if (slice_equal(resource->attrs[i].key, key))
+			return resource->attrs[i].text;
+	return SLICE("");
+}
+
+/* So that what is scraped of a process can be joined with its spans. */
+static void tell_target(struct export *export)
+{
+	const struct export_resource *resource = &export->resource;
+
+	series_set(meter_own(export->observer.meter, METRIC_target_info, 2,
+			     resource_text(resource, SLICE("service.name")),
+			     resource_text(resource, SLICE("service.instance.id"))),
+		   1);
+}
+
 /* --- life ------------------------------------------------------------------------- */
 
 struct export *export_create(const struct otel_config *config, struct metrics *metrics,
@@ -407,6 +427,7 @@ struct export *export_create(const struct otel_config *config, struct metrics *m
 		(struct observer){ log_create(export->logs, LOG_RING_BYTES),
 				   meter_create(metrics), tracer_create(&silent, 1) };
 	export_resource_init(&export->resource, config);
+	tell_target(export);
 	return export;
 }
 

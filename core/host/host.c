@@ -232,10 +232,11 @@ static void announce(struct host *host)
 		attr_text(SLICE("host"), slice_text(host->conf->host)),
 		attr_integer(SLICE("port"), host->port),
 		attr_integer(SLICE("workers"), host->conf->workers),
+		attr_integer(SLICE("admin_port"), host->conf->admin_port),
 	};
 
 	log_write(host->log, LOG_info, NULL, SLICE("serving"), attrs,
-		  sizeof(attrs) / sizeof(*attrs));
+		  sizeof(attrs) / sizeof(*attrs) - (host->conf->admin_port == 0));
 }
 
 static bool start(struct host *host, struct fault *why)
@@ -253,26 +254,47 @@ static void look_at_threads(struct host *host)
 	builder_look(host->builder);
 }
 
-/* SIGHUP reloads; SIGTERM and SIGINT end the wait. Nothing comes: once a second the
- * threads are looked at. */
-static void wait_for_end(struct host *host, const sigset_t *signals)
+/* SIGHUP reloads, as long as that is possible; SIGTERM and SIGINT end the wait, and so
+ * does the moment. Nothing comes: once a second the threads are looked at. Gives the
+ * signal, or 0. */
+static int wait_for_end(struct host *host, const sigset_t *signals, struct mono until)
 {
-	struct timespec second = { 1, 0 };
-	int number;
+	struct mono now;
 
-	do {
-		number = sigtimedwait(signals, NULL, &second);
+	while ((now = clock_mono()).ns < until.ns) {
+		int left_ms = mono_left_ms(now, until);
+		struct timespec most = { 1, 0 };
+		int number;
+
+		if (left_ms < 1000)
+			most = (struct timespec){ 0, left_ms * 1000000L };
+		number = sigtimedwait(signals, NULL, &most);
+		if (number == SIGTERM || number == SIGINT)
+			return number;
 		if (number == SIGHUP)
 			builder_ask(host->builder, BUILDER_asked);
 		else if (number < 0 && errno == EAGAIN)
 			look_at_threads(host);
-	} while (number != SIGTERM && number != SIGINT);
+	}
+	return 0;
+}
+
+/* Clients have time to hear that they should go elsewhere. */
+static void be_unready(struct host *host, const sigset_t *signals)
+{
+	int64_t wait_ms = host->conf->unready_ms;
+
+	if (wait_ms == 0)
+		return;
+	log_printf(host->log, LOG_info, "unready for %u ms", host->conf->unready_ms);
+	for (size_t i = 0; i < host->conf->workers; i++)
+		worker_service_quiesce(host->workers[i].service);
+	wait_for_end(host, signals, mono_after_ms(clock_mono(), wait_ms));
 }
 
 static void drain(struct host *host)
 {
 	log_printf(host->log, LOG_info, "draining");
-	atomic_store(&host->shared.draining, true);
 	builder_stop(host->builder);
 	if (host->amqp.amqp)
 		amqp_quiesce(host->amqp.amqp);
@@ -317,6 +339,7 @@ bool host_serve(const struct conf *conf, struct fault *why)
 	struct host host = { .conf = conf };
 	sigset_t signals;
 	bool started;
+	int number;
 
 	process_raise_limits();
 	signal(SIGPIPE, SIG_IGN);
@@ -334,7 +357,10 @@ bool host_serve(const struct conf *conf, struct fault *why)
 	if (started) {
 		start_threads(&host);
 		announce(&host);
-		wait_for_end(&host, &signals);
+		number = wait_for_end(&host, &signals, MONO_NEVER);
+		atomic_store(&host.shared.draining, true);
+		if (number == SIGTERM)
+			be_unready(&host, &signals);
 		drain(&host);
 	}
 	finish(&host);

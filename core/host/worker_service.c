@@ -10,8 +10,7 @@
 #include "host/conf.h"
 #include "host/generation.h"
 #include "host/wiring.h"
-#include "http/request.h"
-#include "http/server.h"
+#include "host/worker_ports.h"
 #include "loop/loop.h"
 #include "script/vm.h"
 #include "script/watchdog.h"
@@ -25,7 +24,6 @@
 
 #define MEASURE_MS 1000
 #define DRAIN_LOOK_MS 10
-#define ADMIN_REQUESTS 64 /* /ready and /metrics are answered by a full service, too */
 #define GIVE_BACK_MS 1000 /* a message that nobody here consumes any more */
 #define GOING_AWAY 1001 /* RFC 6455, 7.4.1 */
 
@@ -38,11 +36,12 @@ struct worker_service {
 	struct timer generations; /* looks whether one may end */
 	struct job_hooks jobs;
 	struct watchdog *_Atomic watchdog; /* while it runs */
-	struct http_server *server;
+	struct worker_ports ports;
 	struct admin *admin;
 	struct buf report; /* of the builder, for /ready */
 	struct timer measure;
 	struct timer drain;
+	struct mail quiesce_mail;
 	struct mail drain_mail;
 	struct mono drain_until;
 	bool ending; /* it takes no further generation */
@@ -81,10 +80,8 @@ static void on_measure(void *context)
 		   (double)memory_used(worker));
 	move_gauge(worker, METRIC_loop_timers, &worker->seen.timers,
 		   (double)loop_timers(worker->loop));
-	if (worker->server)
-		move_gauge(worker, METRIC_http_server_connections,
-			   &worker->seen.connections,
-			   http_server_connections(worker->server));
+	move_gauge(worker, METRIC_http_server_connections, &worker->seen.connections,
+		   worker_ports_connections(&worker->ports));
 	timer_start(worker->loop, &worker->measure,
 		    mono_after_ms(loop_now(worker->loop), MEASURE_MS), on_measure,
 		    worker);
@@ -185,7 +182,8 @@ void worker_service_put(struct worker_service *worker, struct generation *genera
 	tracer_set_generation(observer->tracer, generation->number);
 	log_set_generation(observer->log, generation->number);
 	worker->current = generation;
-	generation_adopt(generation, worker->loop, atomic_load(&worker->watchdog),
+	generation_adopt(generation, worker->config.wiring,
+			 atomic_load(&worker->watchdog),
 			 worker->config.first ? &worker->jobs : NULL);
 	vm_on_full(generation->api.vm, worker->config.full, worker->config.full_context);
 	if (old)
@@ -233,17 +231,26 @@ static void on_request(void *context, struct http_request *request)
 {
 	struct worker_service *worker = context;
 
-	if (!admin_serve(worker->admin, request))
+	if (worker->config.conf->admin_port || !admin_serve(worker->admin, request))
 		handler_serve(worker->current->handler, request);
 }
 
-/* Answered by the server itself: a body too large, too many requests. */
-static void on_refused(void *context, struct slice method, const struct fault *why,
-		       char trace_id[33])
+/* Where these have a port of their own. */
+static void on_operators_request(void *context, struct http_request *request)
 {
 	struct worker_service *worker = context;
 
-	handler_refused(worker->current->handler, method, why, trace_id);
+	if (!admin_serve(worker->admin, request))
+		handler_serve_admin(worker->current->handler, request);
+}
+
+/* Answered by the server itself: a body too large, too many requests. */
+static void on_refused(void *context, struct slice scheme, struct slice method,
+		       const struct fault *why, char trace_id[33])
+{
+	struct worker_service *worker = context;
+
+	handler_refused(worker->current->handler, scheme, method, why, trace_id);
 }
 
 void worker_service_deliver(struct worker_service *worker, struct slice queue,
@@ -323,25 +330,15 @@ struct worker_service *worker_service_create(const struct worker_service_config 
 unsigned worker_service_listen(struct worker_service *worker, unsigned port,
 			       struct fault *why)
 {
-	const struct conf *conf = worker->config.conf;
-	struct http_server_config config = {
-		.host = slice_text(conf->host),
-		.port = port,
-		.body_size_max = conf->body_size_max,
-		.requests_max = conf->tasks_max + conf->queue_max + ADMIN_REQUESTS,
-		.connections_max = conf->connections_max,
-		.arriving_max = (size_t)conf->arriving_max_mb << 20,
-		.http2 = conf->http2,
-		.idle_timeout_ms = (int)conf->idle_timeout_ms,
-		.request_timeout_ms = (int)conf->request_timeout_ms,
-		.handler = on_request,
-		.refused = on_refused,
-		.context = worker,
-	};
+	struct worker_ports_config config = { .conf = worker->config.conf,
+					      .loop = worker->loop,
+					      .first = worker->config.first,
+					      .serve = on_request,
+					      .serve_operators = on_operators_request,
+					      .refused = on_refused,
+					      .context = worker };
 
-	worker->server =
-		http_server_create(worker->loop, &config, worker->config.first, why);
-	return worker->server ? http_server_port(worker->server) : 0;
+	return worker_ports_listen(&worker->ports, &config, port, why);
 }
 
 struct loop *worker_service_loop(const struct worker_service *worker)
@@ -414,15 +411,17 @@ static bool is_idle(const struct worker_service *worker)
 		if (!generation_idle(list_of(at, struct generation, member)))
 			return false;
 	return generation_idle(worker->current) &&
+	       wiring_forwarding(worker->config.wiring) == 0 &&
 	       socket_hub_count(worker->config.wiring->api.sockets) == 0 &&
-	       (!worker->server || http_server_connections(worker->server) == 0);
+	       worker_ports_clients(&worker->ports) == 0;
 }
 
 static void on_look(void *context)
 {
 	struct worker_service *worker = context;
+	bool late = clock_mono().ns >= worker->drain_until.ns;
 
-	if (is_idle(worker) || clock_mono().ns >= worker->drain_until.ns)
+	if (late || (is_idle(worker) && worker_ports_end(&worker->ports)))
 		loop_stop(worker->loop);
 	else
 		timer_start(worker->loop, &worker->drain,
@@ -438,10 +437,22 @@ static void on_drain(void *context)
 	worker->drain_until =
 		mono_after_ms(clock_mono(), (int64_t)worker->config.conf->grace_ms);
 	job_runner_stop(worker->current->jobs);
-	if (worker->server)
-		http_server_drain(worker->server);
+	worker_ports_drain(&worker->ports);
 	socket_hub_close_all(worker->config.wiring->api.sockets, GOING_AWAY);
+	wiring_close_tunnels(worker->config.wiring);
 	on_look(worker);
+}
+
+static void on_quiesce(void *context)
+{
+	struct worker_service *worker = context;
+
+	worker_ports_quiesce(&worker->ports);
+}
+
+void worker_service_quiesce(struct worker_service *worker)
+{
+	loop_post(worker->loop, &worker->quiesce_mail, on_quiesce, worker);
 }
 
 void worker_service_drain(struct worker_service *worker)
@@ -459,8 +470,7 @@ void worker_service_stop(struct worker_service *worker)
 	timer_stop(worker->loop, &worker->generations);
 	if (worker->current)
 		job_runner_stop(worker->current->jobs);
-	http_server_destroy(worker->server);
-	worker->server = NULL;
+	worker_ports_close(&worker->ports);
 }
 
 void worker_service_close(struct worker_service *worker)

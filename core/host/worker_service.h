@@ -2,6 +2,7 @@
 /* worker_service.h -- a service on one worker: its generations, its port.
  *
  *     created -> has a generation -> listening -> running on its thread
+ *        (--quiesce--> serving, its clients are told to go)
  *        --drain--> idle, or late --> its loop has ended --stop--> stopped
  *
  * At every moment one generation is current and gets what arrives; older ones finish
@@ -44,7 +45,8 @@ void worker_service_put(struct worker_service *worker, struct generation *genera
 void worker_service_swap(struct worker_service *worker, struct generation *generation,
 			 void (*done)(void *context), void *context);
 
-/* Binds port (0: the kernel chooses) and gives the port that was bound; 0 with why. */
+/* Binds port (0: the kernel chooses) and gives the port that was bound; 0 with why. Also
+ * binds what the setting admin_port says. */
 unsigned worker_service_listen(struct worker_service *worker, unsigned port,
 			       struct fault *why);
 
@@ -63,6 +65,9 @@ void worker_service_run(void *worker);
 
 /* Any thread, about once a second while it runs: see watchdog_stuck. */
 void worker_service_look(struct worker_service *worker);
+
+/* Any thread, once, before the drain or not at all. */
+void worker_service_quiesce(struct worker_service *worker);
 
 /* Any thread, once. */
 void worker_service_drain(struct worker_service *worker);

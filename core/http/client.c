@@ -46,6 +46,7 @@ struct call {
 	struct chaos_effect chaos;
 	struct fault early; /* kind none: nothing was wrong with the call itself */
 	bool retry_ok;
+	bool wrote; /* some of the request, perhaps on an earlier connection */
 	unsigned resends;
 	http_client_done_fn *done;
 	void *context;
@@ -192,6 +193,7 @@ static void on_failed(void *context, struct client_ticket *ticket,
 	struct call *call = list_of(ticket, struct call, ticket);
 	struct fault kind = *why;
 
+	call->wrote |= progress && progress->wrote;
 	if (progress && may_repeat(call, progress, kept)) {
 		call->resends++;
 		ticket->fresh = true;
@@ -203,13 +205,16 @@ static void on_failed(void *context, struct client_ticket *ticket,
 		kind.kind = FAULT_unavailable;
 	else if (progress && !progress->nonsense && !client_request_safe(call->method))
 		kind.kind = FAULT_uncertain;
+	if (kind.kind == FAULT_unavailable && call->wrote &&
+	    !client_request_safe(call->method))
+		kind.kind = FAULT_uncertain; /* the first connection had it */
 	call_fail(call, &kind);
 }
 
 static void on_deadline(void *context)
 {
 	struct call *call = context;
-	bool sent = call->ticket.slot != NULL;
+	bool sent = call->ticket.slot != NULL || call->wrote;
 	struct fault why;
 
 	fault_set(&why,

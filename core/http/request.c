@@ -10,8 +10,10 @@
 #include <h2o.h>
 
 #include <errno.h>
+#include <poll.h>
 #include <sys/socket.h>
 
+#define LOOK_MS 50
 #define HEADERS_MAX 100 /* h2o has the same limit, but for HTTP/1 only */
 
 struct server_handler {
@@ -181,15 +183,19 @@ static void request_dispose(void *memory)
 	struct server_connection *connection = request->connection;
 	struct http_server *server = request->server;
 
+	http_gone_fn *gone = request->gone;
+	void *context = request->gone_context;
+
 	loop_undefer(&request->send);
+	if (request->stream)
+		server_stream_finish(request->stream, &gone, &context);
 	if (!request->answered) {
-		http_gone_fn *gone = request->gone;
 		bool inside = server->inside_gone;
 
 		server_request_answered(request);
 		server->inside_gone = true;
 		if (gone)
-			gone(request->gone_context);
+			gone(context);
 		server->inside_gone = inside;
 	}
 	if (request->watching)
@@ -204,11 +210,69 @@ void server_request_abandon(struct http_request *request, enum fault_kind kind,
 {
 	struct fault why;
 
+	if (request->stream) {
+		server_stream_abandon(request);
+		return;
+	}
 	fault_set(&why, kind, "%s", detail);
 	if (request->gone)
 		request->gone(request->gone_context);
 	request->h2o->http1_is_persistent = 0;
 	http_respond_fault(request, &why, SLICE(""), NULL, 0);
+}
+
+/* Bytes may be the next request, or how TLS says that the client leaves. Its end behind
+ * them can be asked for, but wakes nobody. */
+static bool client_has_left(const struct server_connection *connection)
+{
+	struct pollfd look = { .fd = h2o_socket_get_fd(connection->socket),
+			       .events = POLLRDHUP };
+
+	return poll(&look, 1, 0) > 0;
+}
+
+static void server_look(void *context);
+
+static void server_look_soon(struct http_server *server)
+{
+	if (!list_empty(&server->blind) && !timer_started(&server->look))
+		timer_start(server->loop, &server->look,
+			    mono_after_ms(loop_now(server->loop), LOOK_MS), server_look,
+			    server);
+}
+
+static void server_look(void *context)
+{
+	struct http_server *server = context;
+	struct list *member, *next;
+
+	for (member = server->blind.next; member != &server->blind; member = next) {
+		struct server_connection *connection =
+			list_of(member, struct server_connection, blind);
+
+		next = member->next;
+		if (!connection->watched) {
+			list_remove(&connection->blind);
+		} else if (client_has_left(connection)) {
+			list_remove(&connection->blind);
+			server_request_abandon(connection->watched, FAULT_cancelled,
+					       "the client left");
+		}
+	}
+	server_look_soon(server);
+}
+
+static void request_stirred_tls(struct server_connection *connection)
+{
+	h2o_socket_read_stop(connection->socket);
+	if (client_has_left(connection)) {
+		server_request_abandon(connection->watched, FAULT_cancelled,
+				       "the client left");
+		return;
+	}
+	list_remove(&connection->blind);
+	list_append(&connection->server->blind, &connection->blind);
+	server_look_soon(connection->server);
 }
 
 /* Something can be read, or the stream has ended. h2o must not read it: the buffer it
@@ -221,6 +285,10 @@ static void request_stirred(h2o_socket_t *socket, const char *err)
 
 	if (!connection->watched) { /* answered, and h2o has not finished yet */
 		h2o_socket_read_stop(socket);
+		return;
+	}
+	if (socket->ssl) {
+		request_stirred_tls(connection);
 		return;
 	}
 	got = recv(h2o_socket_get_fd(socket), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
@@ -240,7 +308,8 @@ static void request_stirred(h2o_socket_t *socket, const char *err)
 static bool request_target_slow(struct http_request *request, struct fault *why)
 {
 	struct slice rest = slice_of(request->h2o->path.base, request->h2o->path.len);
-	struct slice scheme = SLICE("http://");
+	struct slice scheme =
+		request->connection->socket->ssl ? SLICE("https://") : SLICE("http://");
 	const char *at;
 
 	if (rest.size <= scheme.size ||
@@ -268,8 +337,8 @@ static void request_refuse_slow(struct http_request *request, const struct fault
 	char trace_id[33] = "";
 
 	if (config->refused)
-		config->refused(config->context, http_request_method(request), why,
-				trace_id);
+		config->refused(config->context, http_request_scheme(request),
+				http_request_method(request), why, trace_id);
 	http_respond_fault(request, why, slice_text(trace_id), &retry,
 			   why->kind == FAULT_limit);
 }
@@ -342,6 +411,11 @@ const char *http_request_protocol(const struct http_request *request)
 	if (request->h2o->version >= 0x200)
 		return "2";
 	return request->h2o->version == 0x100 ? "1.0" : "1.1";
+}
+
+struct slice http_request_scheme(const struct http_request *request)
+{
+	return request->connection->socket->ssl ? SLICE("https") : SLICE("http");
 }
 
 struct mono http_request_began(const struct http_request *request)

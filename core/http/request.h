@@ -19,6 +19,8 @@
 #include "base/clock.h"
 #include "base/fault.h"
 
+#include <stdint.h>
+
 struct http_request;
 struct http_debt;
 
@@ -82,5 +84,64 @@ void http_respond(struct http_request *request, int status,
 void http_respond_fault(struct http_request *request, const struct fault *why,
 			struct slice trace_id, const struct http_header *headers,
 			size_t header_count);
+
+/* --- an answer in pieces ----------------------------------------------------------
+ *
+ *     received --http_stream_begin--> streaming --http_stream_end | _abort--> (invalid)
+ *                                     streaming --client leaves--> gone called (invalid)
+ *
+ * One piece is under way at a time: after http_stream_begin and http_stream_write the
+ * next call but http_stream_end and http_stream_abort waits for `drained`. So what an
+ * answer holds in memory is one piece, however slowly its client reads.
+ *
+ * Until its end the request counts as in flight. A client that takes nothing of a piece
+ * for the server's idle_timeout_ms is cut off (gone), over HTTP/2 with its connection;
+ * one that waits for the next piece is not. The server's end breaks answers off (gone).
+ *
+ * What is asked for is sent at the end of the turn: begin and end in one turn are one
+ * write.
+ */
+#define HTTP_LENGTH_UNKNOWN UINT64_MAX
+
+struct http_stream_events {
+	/* The last piece is on its way: the next may be written. Not after the end. Never
+	 * called from inside a function of this file. */
+	void (*drained)(void *context);
+	/* The client has left: the request is invalid. The last call. */
+	http_gone_fn *gone;
+};
+
+/* Begins the answer, with status and headers as http_respond has them, and its first
+ * piece, which may be empty: drained follows all the same. length: of the body; unknown:
+ * chunked (HTTP/1.1), by frames (HTTP/2) or until the connection closes (HTTP/1.0). For
+ * HEAD, 204 and 304 what is written is left out, and a length that is known is told for
+ * HEAD. Copies; borrows events. */
+void http_stream_begin(struct http_request *request, int status,
+		       const struct http_header *headers, size_t header_count,
+		       uint64_t length, struct slice first,
+		       const struct http_stream_events *events, void *context);
+
+/* Copies; not empty. Together no more than the length that was told. */
+void http_stream_write(struct http_request *request, struct slice piece);
+
+/* Ends the answer; a piece may still be under way. With fewer bytes than were told it is
+ * http_stream_abort. */
+void http_stream_end(struct http_request *request);
+
+/* Breaks the answer off so that the client sees that it is cut: the connection closes
+ * (HTTP/1; is reset where its close would be the end of the answer), the stream is reset
+ * (HTTP/2). A piece that is under way is still sent. */
+void http_stream_abort(struct http_request *request);
+
+/* --- who asks ---------------------------------------------------------------------- */
+
+/* "http", or "https" when the connection has TLS. */
+struct slice http_request_scheme(const struct http_request *request);
+
+/* The client's address: the peer's, or, where the peer is one of the server's
+ * trusted_proxies, the rightmost address of X-Forwarded-For that is not; the leftmost,
+ * where all are. What is no address counts as untrusted and is not given: then it is the
+ * last good one to its right, or the peer's. Lives as long as the request. */
+struct slice http_request_client(struct http_request *request);
 
 #endif

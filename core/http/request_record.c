@@ -89,14 +89,18 @@ static void describe(const struct request_record *record, struct http_request *r
 {
 	struct span *span = record->span;
 	struct slice agent = http_request_header(request, SLICE("user-agent"));
+	struct slice client = http_request_client(request);
+	struct slice peer = http_request_peer(request);
 
 	span_attr(span, attr_text(SLICE("http.request.method"), record->method));
-	span_attr(span, attr_text(SLICE("url.scheme"), SLICE("http")));
+	span_attr(span, attr_text(SLICE("url.scheme"), http_request_scheme(request)));
 	span_attr(span, attr_text(SLICE("url.path"), http_request_path(request)));
 	if (record->route)
 		span_attr(span, attr_text(SLICE("http.route"), record->endpoint));
 	describe_authority(span, http_request_authority(request));
-	span_attr(span, attr_text(SLICE("client.address"), http_request_peer(request)));
+	span_attr(span, attr_text(SLICE("client.address"), client));
+	if (!slice_equal(client, peer))
+		span_attr(span, attr_text(SLICE("network.peer.address"), peer));
 	span_attr(span, attr_text(SLICE("network.protocol.version"),
 				  slice_text(http_request_protocol(request))));
 	if (agent.size)
@@ -246,8 +250,9 @@ void request_record_end(struct request_record *record, const struct observer *ob
 	end_span(record, end);
 }
 
-void request_record_refused(const struct observer *observer, struct slice method,
-			    const struct fault *why, char trace_id[33])
+void request_record_refused(const struct observer *observer, struct slice scheme,
+			    struct slice method, const struct fault *why,
+			    char trace_id[33])
 {
 	struct request_record record = { .method = label_of_method(method),
 					 .endpoint = REQUEST_UNMATCHED,
@@ -256,7 +261,7 @@ void request_record_refused(const struct observer *observer, struct slice method
 
 	record.span = span_start(observer->tracer, SPAN_server, record.method, NULL);
 	span_attr(record.span, attr_text(SLICE("http.request.method"), record.method));
-	span_attr(record.span, attr_text(SLICE("url.scheme"), SLICE("http")));
+	span_attr(record.span, attr_text(SLICE("url.scheme"), scheme));
 	request_record_trace_id(&record, trace_id);
 	request_record_end(&record, observer, &end);
 	request_record_finish(&record);

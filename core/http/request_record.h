@@ -80,7 +80,8 @@ void request_record_count(const struct observer *observer, struct slice method,
 
 /* A request that the server refuses by itself: counts, logs and traces it; gives its
  * trace. */
-void request_record_refused(const struct observer *observer, struct slice method,
-			    const struct fault *why, char trace_id[33]);
+void request_record_refused(const struct observer *observer, struct slice scheme,
+			    struct slice method, const struct fault *why,
+			    char trace_id[33]);
 
 #endif

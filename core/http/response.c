@@ -82,6 +82,20 @@ static void response_send(void *context)
 
 static const char *response_reason(int status);
 
+void server_response_head(struct http_request *request, int status,
+			  const struct http_header *headers, size_t header_count)
+{
+	h2o_req_t *h2o = request->h2o;
+
+	h2o->res.status = status;
+	h2o->res.reason = response_reason(status);
+	h2o_vector_reserve(&h2o->pool, &h2o->res.headers, header_count);
+	for (size_t i = 0; i < header_count; i++)
+		response_header(h2o, &headers[i]);
+	if (request->server->quiesced)
+		h2o->http1_is_persistent = 0;
+}
+
 void http_respond(struct http_request *request, int status,
 		  const struct http_header *headers, size_t header_count,
 		  struct slice body)
@@ -91,13 +105,7 @@ void http_respond(struct http_request *request, int status,
 	server_request_answered(request);
 	if (status < 200 || status > 599)
 		status = 500;
-	h2o->res.status = status;
-	h2o->res.reason = response_reason(status);
-	h2o_vector_reserve(&h2o->pool, &h2o->res.headers, header_count);
-	for (size_t i = 0; i < header_count; i++)
-		response_header(h2o, &headers[i]);
-	if (request->server->draining)
-		h2o->http1_is_persistent = 0;
+	server_response_head(request, status, headers, header_count);
 	if (status == 204 || status == 304) {
 		body.size = 0;
 	} else {
@@ -144,6 +152,7 @@ static const char *response_reason(int status)
 		int status;
 		const char *reason;
 	} known[] = {
+		{ 101, "Switching Protocols" },
 		{ 200, "OK" },
 		{ 201, "Created" },
 		{ 202, "Accepted" },

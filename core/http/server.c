@@ -2,7 +2,9 @@
 /* server.c -- the listening socket and the life of a server. */
 #include "http/server.h"
 #include "base/check.h"
+#include "http/address_set.h"
 #include "http/server_inside.h"
+#include "http/server_tls.h"
 
 #include <h2o.h>
 
@@ -16,6 +18,7 @@
 #define ACCEPT_AGAIN_MS 100
 #define STREAMS_MAX 100
 #define SWEEP_DRAINING_MS 100
+#define TLS_RECEIVE_SIZE 65536 /* the kernel makes it twice as much */
 
 struct server_h2o {
 	h2o_globalconf_t config;
@@ -68,11 +71,18 @@ static unsigned socket_port(int fd)
 	return ntohs(((struct sockaddr_in *)&at)->sin_port);
 }
 
+static bool server_wants_tls(const struct http_server_config *config)
+{
+	return (config->tls_certificate && *config->tls_certificate) ||
+	       (config->tls_key && *config->tls_key);
+}
+
 static int server_listen(const struct http_server_config *config, bool exclusive,
 			 struct fault *why)
 {
 	const struct addrinfo hints = { .ai_flags = AI_PASSIVE,
 					.ai_socktype = SOCK_STREAM };
+	const int small = TLS_RECEIVE_SIZE;
 	struct addrinfo *found;
 	char host[256], port[16];
 	int fd, failure;
@@ -86,6 +96,8 @@ static int server_listen(const struct http_server_config *config, bool exclusive
 		return -1;
 	}
 	fd = socket_listening(found, exclusive && config->port);
+	if (fd >= 0 && server_wants_tls(config))
+		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
 	if (fd < 0 && errno == EADDRINUSE)
 		fault_set(why, FAULT_unavailable, "port %s of %s is taken", port, host);
 	else if (fd < 0)
@@ -165,6 +177,7 @@ static struct server_h2o *server_h2o_create(struct http_server *server)
 	 * the sweep tells the two waits apart. */
 	config->http1.req_timeout = idle_ms + request_ms + 2000;
 	config->http1.upgrade_to_http2 = server->config.http2;
+	config->handshake_timeout = request_ms;
 	config->http2.idle_timeout = idle_ms;
 	config->http2.graceful_shutdown_timeout = 0;
 	config->http2.max_concurrent_requests_per_connection = STREAMS_MAX;
@@ -176,6 +189,7 @@ static struct server_h2o *server_h2o_create(struct http_server *server)
 	h2o_context_init(&h2o->context, loop_h2o(server->loop), config);
 	h2o->accept.ctx = &h2o->context;
 	h2o->accept.hosts = config->hosts;
+	h2o->accept.ssl_ctx = server->tls;
 	return h2o;
 }
 
@@ -198,25 +212,45 @@ struct http_server *http_server_create(struct loop *loop,
 				       bool exclusive, struct fault *why)
 {
 	struct http_server *server;
-	int fd = server_listen(config, exclusive, why);
+	struct address_set *trusted = NULL;
+	struct ssl_ctx_st *tls = NULL;
+	int fd;
 
-	if (fd < 0)
+	if (config->trusted_proxies.size &&
+	    !(trusted = address_set_create(config->trusted_proxies, why)))
 		return NULL;
+	if (server_wants_tls(config) &&
+	    !(tls = server_tls_create(config->tls_certificate, config->tls_key,
+				      config->http2, why)))
+		goto fail;
+	fd = server_listen(config, exclusive, why);
+	if (fd < 0)
+		goto fail;
 	server = mem_zeroed(1, sizeof(*server));
 	server->loop = loop;
 	server->config = *config;
 	server->config.host = SLICE("");
+	server->config.trusted_proxies = SLICE("");
+	server->config.tls_certificate = server->config.tls_key = NULL;
+	server->trusted = trusted;
+	server->tls = tls;
 	server->port = socket_port(fd);
 	list_init(&server->connections);
 	list_init(&server->requests);
 	list_init(&server->arrivals);
 	list_init(&server->lingers);
+	list_init(&server->upgrades);
+	list_init(&server->blind);
 	server->h2o = server_h2o_create(server);
 	server->listener =
 		h2o_evloop_socket_create(loop_h2o(loop), fd, H2O_SOCKET_FLAG_DONT_READ);
 	server->listener->data = server;
 	server_accept_start(server);
 	return server;
+fail:
+	server_tls_destroy(tls);
+	address_set_destroy(trusted);
+	return NULL;
 }
 
 unsigned http_server_port(const struct http_server *server)
@@ -254,14 +288,47 @@ static void server_sweep_draining(void *context)
 			    server_sweep_draining, server);
 }
 
+/* h2o tells the connections that it has, twice within a second, and then forgets that it
+ * was asked to. */
+void server_go_away(struct http_server *server)
+{
+	h2o_context_t *context = &server->h2o->context;
+
+	if (h2o_timeout_is_linked(&context->http2._graceful_shutdown_timeout))
+		return;
+	context->http2._graceful_shutdown_timeout.cb = NULL;
+	h2o_context_request_shutdown(context);
+}
+
+void http_server_quiesce(struct http_server *server)
+{
+	server->quiesced = true;
+	server_go_away(server);
+}
+
+/* Those whose connection the kernel has made, and who would see it reset when the
+ * listener closes. */
+static void server_accept_rest(struct http_server *server)
+{
+	while (server->connection_count < server->config.connections_max) {
+		h2o_socket_t *socket = h2o_evloop_socket_accept(server->listener);
+
+		if (socket)
+			server_connection_begin(server, socket);
+		else if (errno != EINTR && errno != ECONNABORTED)
+			return;
+	}
+}
+
 void http_server_drain(struct http_server *server)
 {
 	if (server->draining)
 		return;
-	server->draining = true;
+	server->quiesced = server->draining = true;
 	server->drained = loop_now(server->loop);
+	server_accept_rest(server);
 	server_unlisten(server);
-	h2o_context_request_shutdown(&server->h2o->context);
+	server_go_away(server);
 	server_sweep_draining(server);
 }
 
@@ -276,7 +343,7 @@ static void server_settle(struct http_server *server)
 
 void http_server_destroy(struct http_server *server)
 {
-	struct list *member;
+	struct list *member, *next;
 
 	if (!server)
 		return;
@@ -285,13 +352,22 @@ void http_server_destroy(struct http_server *server)
 		server_request_abandon(
 			list_of(server->requests.next, struct http_request, member),
 			FAULT_unavailable, "the server is shutting down");
+	server_upgrades_end(server);
+	for (member = server->connections.next; member != &server->connections;
+	     member = next) {
+		next = member->next;
+		server_streams_settle(list_of(member, struct server_connection, member));
+	}
 	for (member = server->connections.next; member != &server->connections;
 	     member = member->next)
 		server_connection_cut(list_of(member, struct server_connection, member));
 	server_settle(server);
 	server_lingers_end(server);
 	timer_stop(server->loop, &server->sweep);
+	timer_stop(server->loop, &server->look);
 	loop_undefer(&server->arrive);
 	server_h2o_destroy(server->h2o);
+	address_set_destroy(server->trusted);
+	server_tls_destroy(server->tls);
 	free(server);
 }

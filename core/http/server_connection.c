@@ -20,6 +20,7 @@
 #define ROOM_AFTER_MS 250
 #define TAKEN_UNKNOWN UINT64_MAX
 #define DRAIN_HTTP2_MS 1500 /* h2o's second GOAWAY comes after 1 s */
+#define FIRST_REQUEST_MS 250 /* that a client may take for it while draining */
 #define LINGER_MS 2000
 #define LINGER_SIZE_MAX (64u * 1024 * 1024)
 #define LINGERS_MAX 64
@@ -169,6 +170,8 @@ static void server_sweep(void *context)
 	struct http_server *server = context;
 
 	server_connections_sweep(server);
+	if (server->quiesced)
+		server_go_away(server);
 	/* Somebody may wait, and room may be made that could not be made before. */
 	if (!timer_started(&server->accept_again))
 		server_accept_start(server);
@@ -183,7 +186,10 @@ static void server_connection_end(void *context)
 
 	check(connection->requests == 0);
 	list_remove(&connection->member);
+	list_remove(&connection->blind);
 	server->connection_count--;
+	if (connection->upgraded)
+		server_upgraded_forget(connection->upgraded);
 	if (connection->linger_fd >= 0)
 		linger_begin(server, connection->linger_fd);
 	server_connection_leave_debt(connection);
@@ -201,6 +207,8 @@ void server_connection_begin(struct http_server *server, h2o_socket_t *socket)
 	connection->since = loop_now(server->loop);
 	connection->linger_fd = -1;
 	connection->taken = TAKEN_UNKNOWN;
+	list_init(&connection->streams);
+	list_init(&connection->blind);
 	list_append(&server->connections, &connection->member);
 	server->connection_count++;
 	socket->on_close.cb = server_connection_end;
@@ -215,11 +223,23 @@ void server_connection_cut(struct server_connection *connection)
 	shutdown(h2o_socket_get_fd(connection->socket), SHUT_RDWR);
 }
 
+/* Dissolving the connection of a socket sends a reset, and h2o's next read or write of it
+ * fails. */
+void server_connection_reset(struct server_connection *connection)
+{
+	const struct sockaddr nobody = { .sa_family = AF_UNSPEC };
+
+	connection->cut = true;
+	if (connect(h2o_socket_get_fd(connection->socket), &nobody, sizeof(nobody)) != 0)
+		server_connection_cut(connection);
+}
+
 void server_connection_rest(struct server_connection *connection)
 {
 	struct http_server *server = connection->server;
 
 	connection->since = loop_now(server->loop);
+	connection->used = true;
 	connection->receiving = false;
 	connection->taken = TAKEN_UNKNOWN;
 	list_remove(&connection->member);
@@ -251,9 +271,10 @@ static bool server_connection_overdue(struct server_connection *connection,
 		connection->receiving = receiving;
 		connection->since = now;
 	}
-	most_ms = receiving	     ? server->config.request_timeout_ms
-		  : server->draining ? 0
-				     : server->config.idle_timeout_ms;
+	most_ms = receiving	      ? server->config.request_timeout_ms
+		  : !server->draining ? server->config.idle_timeout_ms
+		  : connection->used  ? 0
+				      : FIRST_REQUEST_MS;
 	if (now.ns < mono_after_ms(connection->since, most_ms).ns)
 		return false;
 	return receiving || !server_connection_stirs(connection);
@@ -275,6 +296,8 @@ static bool server_connection_stuck(struct server_connection *connection, struct
 	struct tcp_info info = { 0 };
 	socklen_t size = sizeof(info);
 
+	if (server_streams_stuck(connection, now))
+		return true;
 	if (connection->unanswered) {
 		connection->taken = TAKEN_UNKNOWN;
 		return false;
@@ -335,7 +358,12 @@ void server_connections_sweep(struct http_server *server)
 		struct server_connection *connection =
 			list_of(member, struct server_connection, member);
 
-		if (connection->websocket || connection->cut)
+		if (connection->cut)
+			continue;
+		if (connection->upgraded &&
+		    server_upgraded_stuck(connection->upgraded, now))
+			server_connection_cut(connection);
+		if (connection->websocket)
 			continue;
 		if (connection->requests ? server_connection_stuck(connection, now)
 					 : server_connection_overdue(connection, now))

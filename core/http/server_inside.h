@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* server_inside.h -- what the files of the server share: server, server_connection,
- * request, refusal, websocket. Nobody else includes it.
+ * server_tls, request, response, response_stream, refusal, websocket, upgraded. Nobody
+ * else includes it.
  *
- *     connection:  idle --bytes--> receiving --whole request--> serving --answer
- * written--> idle serving --websocket_accept--> websocket any state --closed by either
- * side--> (freed)
+ *     connection:  (TLS handshake) -> idle --bytes--> receiving
+ *                  receiving --whole request--> serving
+ *                  serving --answer written--> idle
+ *                  serving --websocket_accept or http_upgrade--> websocket or upgraded
+ *                  any state --closed by either side--> (freed)
  *
  * A request lives in its h2o_req_t's memory pool: h2o frees both when the answer is
  * written, the stream is reset or the connection is closed, and tells us by a dispose
@@ -14,7 +17,8 @@
  * notice that the client leaves. The request therefore watches the socket itself, without
  * reading from it (h2o's buffer holds the request and must not move): a peek tells the
  * end of the stream from the next pipelined request. That also saves h2o from taking the
- * socket out of epoll and back.
+ * socket out of epoll and back. With TLS a client that leaves says so first: bytes hide
+ * the end of its stream, which is then looked for by a timer.
  *
  * Requests of HTTP/2 are handed over by a deferred call, when h2o has read what there
  * was: a client that opens streams only to reset them at once (CVE-2023-44487) has reset
@@ -29,19 +33,26 @@
 #include "loop/loop.h"
 
 struct server_h2o;
+struct ssl_ctx_st;
 struct st_h2o_pathconf_t;
 struct st_h2o_req_t;
 struct st_h2o_socket_t;
+struct address_set;
+struct http_upgraded;
+struct server_stream;
 struct websocket;
 
 struct http_server {
 	struct loop *loop;
-	struct http_server_config config; /* host is not kept */
+	struct http_server_config config; /* texts are not kept */
+	struct ssl_ctx_st *tls; /* NULL: cleartext */
+	struct address_set *trusted; /* proxies; NULL: none */
 	struct server_h2o *h2o; /* server.c's */
 	struct st_h2o_socket_t *listener; /* NULL when draining */
 	struct timer accept_again;
 	bool accepting;
 	unsigned port;
+	bool quiesced; /* answers close their connection */
 	bool draining;
 	struct mono drained; /* when that began */
 	bool own_answer; /* h2o is sending an answer of ours, not one of its own */
@@ -56,6 +67,9 @@ struct http_server {
 	struct deferred arrive;
 	struct list lingers;
 	unsigned linger_count;
+	struct list upgrades; /* upgraded connections */
+	struct list blind; /* connections whose end may hide behind bytes */
+	struct timer look; /* at them */
 };
 
 #define SERVER_PEER_SIZE 46 /* of an IPv6 address as text, with a NUL */
@@ -70,7 +84,13 @@ struct server_connection {
 	unsigned refusals; /* because of too much work */
 	uint64_t taken; /* bytes of answers, that the client had acknowledged lately */
 	bool http2;
-	bool websocket;
+	bool used; /* it has had a request */
+	bool proxy_known;
+	bool proxy; /* the peer is one of server->trusted */
+	bool websocket; /* or upgraded */
+	struct http_upgraded *upgraded; /* NULL: no */
+	struct list streams; /* answers in pieces that h2o has not finished */
+	struct list blind; /* of server->blind */
 	struct http_request *watched; /* unanswered, its client is watched; or NULL */
 	bool cut; /* shut down by us: h2o will notice */
 	bool receiving; /* at the last sweep */
@@ -91,15 +111,20 @@ struct http_request {
 	struct slice authority;
 	struct mono began;
 	struct arena arena;
+	struct slice client; /* once asked for and not the peer */
 	http_gone_fn *gone; /* NULL: nobody wants to know */
 	void *gone_context;
 	bool answered;
 	bool watching;
 	struct slice body; /* of the answer, when it is sent later */
 	struct deferred send;
+	struct server_stream *stream; /* of an answer in pieces; or NULL */
 };
 
 /* --- server.c --------------------------------------------------------------------- */
+
+/* Tells the HTTP/2 connections that have not been told to go. */
+void server_go_away(struct http_server *server);
 
 /* Unless it is draining. */
 void server_accept_start(struct http_server *server);
@@ -139,6 +164,43 @@ void server_connection_linger(struct server_connection *connection);
 /* Ends all lingering. */
 void server_lingers_end(struct http_server *server);
 
+/* The client learns at once that what it got is not all, even where the end of the
+ * connection is the end of the answer. */
+void server_connection_reset(struct server_connection *connection);
+
+/* --- response.c ------------------------------------------------------------------- */
+
+/* Status and headers, as http_respond has them; 101 is one here. */
+void server_response_head(struct http_request *request, int status,
+			  const struct http_header *headers, size_t header_count);
+
+/* --- response_stream.c ------------------------------------------------------------ */
+
+/* Calls its gone, unless it is at its end, and breaks the answer off. */
+void server_stream_abandon(struct http_request *request);
+
+/* h2o is done with it: frees it. gone and context are what the handler gave for it. */
+void server_stream_finish(struct server_stream *stream, http_gone_fn **gone,
+			  void **context);
+
+/* Sends what is at its end now, instead of at the end of the turn. The connection may be
+ * gone afterwards. */
+void server_streams_settle(struct server_connection *connection);
+
+/* Whether an answer of this connection has made no way for too long. */
+bool server_streams_stuck(struct server_connection *connection, struct mono now);
+
+/* --- upgraded.c ------------------------------------------------------------------- */
+
+/* Whether it has taken nothing of a piece for too long. */
+bool server_upgraded_stuck(struct http_upgraded *upgraded, struct mono now);
+
+/* Its connection is closed. */
+void server_upgraded_forget(struct http_upgraded *upgraded);
+
+/* Closes all of them and tells that to their receivers. */
+void server_upgrades_end(struct http_server *server);
+
 /* --- server_refusal.c ------------------------------------------------------------- */
 
 /* Makes problem documents of h2o's own answers, and tells config.refused of them. */
@@ -157,7 +219,8 @@ void server_requests_register(struct http_server *server, struct st_h2o_pathconf
 /* The request is answered from here on: forgets gone, leaves server->requests. */
 void server_request_answered(struct http_request *request);
 
-/* Calls gone, and answers with status in place of the handler. */
+/* Calls gone, and answers with status in place of the handler, or breaks off the answer
+ * that has begun. */
 void server_request_abandon(struct http_request *request, enum fault_kind kind,
 			    const char *detail);
 

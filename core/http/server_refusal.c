@@ -63,6 +63,7 @@ static void refusal_set_up(h2o_filter_t *self, h2o_req_t *h2o, h2o_ostream_t **s
 	if (server->config.refused)
 		server->config.refused(
 			server->config.context,
+			server->tls ? SLICE("https") : SLICE("http"),
 			slice_of(h2o->input.method.base, h2o->input.method.len), &why,
 			trace_id);
 	server_problem_write(&text, &why, slice_text(trace_id));

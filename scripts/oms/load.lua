@@ -26,6 +26,7 @@ local function place_order()
       payment = { method = "card", card = card },
     },
     timeout_s = 10,
+    repeatable = true,
   })
 end
 

@@ -200,6 +200,16 @@ static void what_is_unknown_or_out_of_range_is_refused(void **state)
 		       "log_dialect cannot be 'logfmt'");
 	assert_refused(load("hello", "--dialect", "zap", NULL),
 		       "dialect cannot be 'zap'");
+	assert_refused(load("hello", "--trusted_proxies", "::1, lan", NULL),
+		       "trusted_proxies: 'lan' is neither an IP address nor a network");
+	assert_refused(load("hello", "--port=81", "--admin_port=81", NULL),
+		       "port and admin_port are both 81");
+	assert_refused(load("hello", "--port=81", "--admin_port=81",
+			    "--admin_host=127.0.0.1", NULL),
+		       "port and admin_port are both 81");
+	assert_true(load("hello", "--port=81", "--admin_port=81",
+			 "--admin_host=127.0.0.2", NULL));
+	assert_true(load("hello", "--trusted_proxies", "::1, 192.0.2.0/24", NULL));
 	setenv("ORRERY_GRACE_MS", "soon", 1);
 	assert_refused(load("hello", NULL), "ORRERY_GRACE_MS: grace_ms must be");
 }

@@ -603,6 +603,31 @@ static void a_closed_standard_output_is_given_up(void **state)
 	process_free(process);
 }
 
+static const char *find_named(void *context, const char *name)
+{
+	if (strcmp(name, "OTEL_RESOURCE_ATTRIBUTES") == 0)
+		return "service.instance.id=orders-2,service.name=shop";
+	return NULL;
+}
+
+static void what_is_scraped_names_the_process_as_its_telemetry_does(void **state)
+{
+	const struct slice named[] = { SLICE("shop"), SLICE("orders-2") };
+	struct otel_config config;
+	struct metrics *metrics = metrics_create();
+	struct export *export;
+	double value = 0;
+
+	assert_true(otel_config_read(&config, SLICE("orders"), find_named, NULL, NULL));
+	export = export_create(&config, metrics, LOG_info);
+	assert_true(metrics_value(metrics, SLICE("target_info"), named, 2, &value));
+	assert_true(value == 1);
+	export_stop(export, 100);
+	export_destroy(export);
+	metrics_destroy(metrics);
+	otel_config_finish(&config);
+}
+
 static void a_process_that_never_started_still_says_why(void **state)
 {
 	struct otel_config config;
@@ -650,6 +675,7 @@ int main(void)
 		cmocka_unit_test(lines_are_written_soon_in_order_and_whole),
 		cmocka_unit_test(a_blocked_standard_output_blocks_nobody),
 		cmocka_unit_test(a_closed_standard_output_is_given_up),
+		cmocka_unit_test(what_is_scraped_names_the_process_as_its_telemetry_does),
 		cmocka_unit_test(a_process_that_never_started_still_says_why),
 	};
 

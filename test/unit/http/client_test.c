@@ -299,6 +299,41 @@ static void a_stale_connection_is_tried_once_more_when_that_is_harmless(void **s
 	world_destroy(world);
 }
 
+static void what_a_lost_connection_had_stays_in_doubt_when_none_follows(void **state)
+{
+	static const struct {
+		struct slice method;
+		enum fault_kind kind;
+	} cases[] = {
+		{ SLICE("POST"), FAULT_uncertain },
+		{ SLICE("DELETE"), FAULT_uncertain },
+		{ SLICE("GET"), FAULT_unavailable },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct world *world = world_create();
+		struct result result;
+		char url[100];
+
+		assert_int_equal(one(world, "GET", "/once", "", 2000).status, 200);
+		shutdown(world->server->fd, SHUT_RDWR); /* it accepts no more */
+		snprintf(url, sizeof(url), "http://127.0.0.1:%u/once",
+			 world->server->port);
+		start_call(
+			world, &result,
+			(struct http_call){ .method = cases[i].method,
+					    .url = slice_text(url),
+					    .deadline = mono_after_ms(clock_mono(), 2000),
+					    .retry_stale_ok = true });
+		turn_until_done(world);
+		assert_int_equal(world->server->requests, 2);
+		if (result.why.kind != cases[i].kind)
+			fail_msg("%.*s: %s, %s", SLICE_PRINT(cases[i].method),
+				 fault_name(result.why.kind), result.why.detail);
+		world_destroy(world);
+	}
+}
+
 static void what_cannot_be_reached_is_unavailable(void **state)
 {
 	struct world *world = world_create();
@@ -635,6 +670,8 @@ int main(void)
 		cmocka_unit_test(a_connection_closed_meanwhile_is_noticed),
 		cmocka_unit_test(
 			a_stale_connection_is_tried_once_more_when_that_is_harmless),
+		cmocka_unit_test(
+			what_a_lost_connection_had_stays_in_doubt_when_none_follows),
 		cmocka_unit_test(what_cannot_be_reached_is_unavailable),
 		cmocka_unit_test(names_are_looked_up),
 		cmocka_unit_test(calls_wait_in_order_and_the_queue_is_bounded),

@@ -196,8 +196,8 @@ static void toil_serve(void *context, struct http_request *request)
 	http_request_on_gone(request, toil_on_gone, toiled);
 }
 
-static void toil_refused(void *context, struct slice method, const struct fault *why,
-			 char trace_id[33])
+static void toil_refused(void *context, struct slice scheme, struct slice method,
+			 const struct fault *why, char trace_id[33])
 {
 	assert_int_equal(fault_status(why), 503);
 	((struct toil *)context)->refused++;

@@ -155,8 +155,8 @@ static inline void serve(void *context, struct http_request *request)
 	}
 }
 
-static inline void on_refused(void *context, struct slice method, const struct fault *why,
-			      char trace_id[33])
+static inline void on_refused(void *context, struct slice scheme, struct slice method,
+			      const struct fault *why, char trace_id[33])
 {
 	((struct service *)context)->refused = fault_status(why);
 }
