@@ -28,6 +28,12 @@ bool breaker_allows(struct breaker *breaker, const struct breaker_config *config
 	       (breaker->state == BREAKER_half_open && !breaker->trying);
 }
 
+void breaker_hear(struct breaker *breaker)
+{
+	if (breaker->state == BREAKER_open)
+		breaker->state = BREAKER_half_open;
+}
+
 void breaker_begin(struct breaker *breaker)
 {
 	breaker->trying = breaker->state == BREAKER_half_open;

@@ -41,6 +41,10 @@ struct breaker { /* zeroed: closed */
 bool breaker_allows(struct breaker *breaker, const struct breaker_config *config,
 		    struct mono now);
 
+/* Somebody else has seen it answer since it opened: an open one is half open from here
+ * on. */
+void breaker_hear(struct breaker *breaker);
+
 /* An attempt begins, and ends in one of three ways. */
 void breaker_begin(struct breaker *breaker);
 void breaker_succeed(struct breaker *breaker);

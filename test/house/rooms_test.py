@@ -24,7 +24,7 @@ MAY_INCLUDE = {
 THIRD_PARTY = {
     "h2o": (r"h2o(\.h|/.*)", "loop/*.c http/*.c gate/*.c"),
     "wslay": (r"wslay/.*", "http/*.c"),
-    "OpenSSL": (r"openssl/.*", "loop/*.c http/*.c"),
+    "OpenSSL": (r"openssl/.*", "loop/*.c http/*.c gate/limit.c"),
     "libpq": (r"libpq-fe\.h|postgresql/.*|libpq/.*", "store/pg_*.c"),
     "hiredis": (r"hiredis/.*", "store/redis_*.c"),
     "rabbitmq-c": (r"amqp\w*\.h|rabbitmq-c/.*", "store/amqp*.c"),

@@ -79,6 +79,25 @@ static void one_trial_at_a_time_decides_when_the_wait_is_over(void **state)
 	assert_true(allows(&breaker, 100));
 }
 
+static void what_is_heard_of_it_ends_the_wait_and_not_more(void **state)
+{
+	struct breaker breaker = { 0 };
+
+	breaker_hear(&breaker);
+	assert_int_equal(breaker.state, BREAKER_closed);
+	for (int i = 0; i < 3; i++)
+		begin_and_fail(&breaker, 0);
+	assert_false(allows(&breaker, 1));
+	breaker_hear(&breaker);
+	breaker_check(&breaker, &config);
+	assert_true(allows(&breaker, 1));
+	breaker_begin(&breaker);
+	breaker_hear(&breaker);
+	assert_false(allows(&breaker, 1));
+	breaker_fail(&breaker, &config, at_ms(1));
+	assert_int_equal(breaker.state, BREAKER_open);
+}
+
 static void each_failed_trial_doubles_the_wait_up_to_eight_times(void **state)
 {
 	static const int64_t waits[] = { 100, 200, 400, 800, 800, 800 };
@@ -187,6 +206,7 @@ int main(void)
 		cmocka_unit_test(failures_in_a_row_open_it),
 		cmocka_unit_test(a_success_between_failures_starts_the_count_anew),
 		cmocka_unit_test(one_trial_at_a_time_decides_when_the_wait_is_over),
+		cmocka_unit_test(what_is_heard_of_it_ends_the_wait_and_not_more),
 		cmocka_unit_test(each_failed_trial_doubles_the_wait_up_to_eight_times),
 		cmocka_unit_test(
 			what_began_before_it_opened_says_nothing_while_it_is_open),
