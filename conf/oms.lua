@@ -8,6 +8,8 @@ return {
     postgres_connections = 8, -- per worker
     memory_max_mb = 64,       -- per Lua machine
     task_timeout_ms = 5000,
+    trusted_proxies = "127.0.0.1, ::1", -- the gateway, which says whom it asks for
+    unready_ms = 600, -- the gateway looks every 500 ms: when a service ends, nobody asks it any more
   },
 
   services = {
@@ -45,6 +47,23 @@ return {
         mail_latency_ms_median = 20, mail_failure_percent = 0,
         sms_latency_ms_median = 20, sms_failure_percent = 0,
         rate_limit_per_minute = 30, -- per user
+      },
+    },
+    gateway = { -- the one address of the shop; ORRERY_UPSTREAM_ORDERS and so on say otherwise
+      port = 8000,
+      admin_port = 8080, -- health, metrics and the page of what it forwards to
+      trusted_proxies = "", -- whoever asks it is the client
+      options = {
+        requests_per_s = 2000, requests_burst = 4000, -- of one client
+        registrations_per_minute = 60, logins_per_minute = 300, sockets_per_client = 100,
+        cors_origins = { "http://localhost:3000", "http://127.0.0.1:3000" },
+      },
+      upstreams = {
+        orders = "http://127.0.0.1:8001",
+        inventory = "http://127.0.0.1:8002",
+        payments = "http://127.0.0.1:8003",
+        users = "http://127.0.0.1:8004",
+        notifications = "http://127.0.0.1:8005",
       },
     },
     acquirer = { -- the card network: somebody else's machine, without telemetry

@@ -25,10 +25,11 @@ local app = {}
 ---@field body any      decoded JSON
 ---@field raw string    the body's bytes
 ---@field route string  the template, "/api/v1/orders/:id"
----@field peer string   the address of the connection's other end, "127.0.0.1" or "::1";
----  behind a gateway the gateway's, and empty when it is not known
+---@field peer string   the client's address, "127.0.0.1" or "::1": what the setting
+---  trusted_proxies has it from; empty when it is not known
 ---@field user? claims  who is asking, when the route wants to know
 ---@field once_key? string the header named by once_by
+---@field target? string for a gateway's `before`: the path that is to be forwarded
 
 ---@class options
 ---@field auth? false|"bearer"|string[] a list names the roles that may pass
@@ -38,6 +39,8 @@ local app = {}
 ---@field once_by? string a header that has to be there, such as "idempotency-key"
 ---@field summary? string one short sentence without a full stop
 ---@field answers? table<integer, shape|false> the bodies of 2xx answers; false: no body
+---@field admin? boolean for operators: with admin_port set it is on that port only, and
+---  the OpenAPI document never has it
 ---@field faults? integer[] statuses beyond those that follow from the rest: 400, 413, 415
 ---  and 422 with a body; 422 with query, path or once_by; 401 with auth, 403 with a list
 ---  of roles; 500, 503, 504
@@ -65,8 +68,8 @@ local function add_route(self, method, path, options, fn)
     method = method,
     path = path,
     -- From here on for descriptions; and tests hold a route to its answers.
-    auth = auth, once_by = options.once_by, summary = options.summary,
-    answers = options.answers, faults = options.faults,
+    auth = auth, admin = options.admin or nil, once_by = options.once_by,
+    summary = options.summary, answers = options.answers, faults = options.faults,
     shapes = { path = options.path, query = options.query, body = options.body },
     author = fn, -- whose place in the source the host names
     handler = function(req)

@@ -1,4 +1,5 @@
 -- What a service offers, for people and for machines: `orrery routes` prints it.
+local gate_describe = require "gate_describe"
 local json = require "json"
 
 local describe = {}
@@ -68,6 +69,7 @@ local function route(entry)
     method = entry.method,
     path = entry.path,
     auth = type(auth) == "table" and json.array { unpack(auth) } or auth,
+    admin = entry.admin,
     once_by = entry.once_by,
     shapes = next(shapes) and shapes or nil,
   }
@@ -104,6 +106,7 @@ function describe.service(service)
     jobs = each(service.jobs, function(job)
       return { name = job.name, every_s = job.every_s }
     end),
+    forwarded = service.gate and gate_describe.of(service.gate),
   }
 end
 
@@ -113,6 +116,9 @@ local function route_lines(lines, entry)
     marks[1] = "auth " .. table.concat(entry.auth, " or ")
   elseif entry.auth then
     marks[1] = "auth " .. entry.auth
+  end
+  if entry.admin then
+    marks[#marks + 1] = "admin"
   end
   if entry.once_by then
     marks[#marks + 1] = "once by " .. entry.once_by
@@ -154,6 +160,7 @@ function describe.text(service)
   add_list(lines, "jobs", plain.jobs, function(job)
     return ("%s  every %s s"):format(job.name, tostring(job.every_s))
   end)
+  add_list(lines, "forwarded", plain.forwarded or {}, gate_describe.line)
   return table.concat(lines, "\n") .. "\n"
 end
 

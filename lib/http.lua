@@ -4,10 +4,17 @@
 -- nothing was written; uncertain says that something may have been. An answer is an
 -- answer, whatever its status: look at `ok`, turn the rest with `http.why`.
 --
+-- An upstream may have several addresses, for replicas of one service. Which is asked is
+-- left to chance. What one did not get, for it cannot be reached, goes to the next; what
+-- it may have got goes there too when the call is repeatable or only reads. All of that
+-- happens within the time of one call.
+--
 -- A call waits for timeout_s, and never longer than the request that it is made for has
 -- left. It says so in the header x-envoy-expected-rq-timeout-ms, and a service of the lab
 -- that gets it works no longer than that; a header of your own by this name is sent as it
 -- is.
+local addresses = require "addresses"
+local clock = require "clock"
 local conf = require "conf"
 local fault = require "fault"
 local json = require "json"
@@ -26,9 +33,10 @@ local safe = { GET = true, HEAD = true, OPTIONS = true }
 ---@type fun(request: table): table?, fault?
 http.request = native.request
 
-local function base_url(upstream)
-  local url = (conf.get("upstreams") or {})[upstream]
-  return url or fault.raise("internal", "no upstream is configured as " .. upstream)
+local function urls_of(upstream)
+  local urls = addresses.of((conf.get("upstreams") or {})[upstream] or "")
+  return urls[1] and urls
+    or fault.raise("internal", "no upstream is configured as " .. upstream)
 end
 
 local function decoded(response)
@@ -39,9 +47,43 @@ local function decoded(response)
   return response.body
 end
 
+-- Whether a request that may have arrived somewhere may go elsewhere as well.
+local function goes_on(why, repeatable)
+  return why.kind == "unavailable"
+    or repeatable and (why.kind == "uncertain" or why.kind == "broken")
+end
+
+-- Asks one address after the other. What one of them may have done stays in doubt,
+-- whatever the next one says, unless that is an answer.
+local function send(request, urls, path, timeout_s, repeatable)
+  local ends_at, unsafe = clock.mono() + timeout_s, not safe[request.method]
+  local response, why, doubt
+  for i, url in ipairs(urls) do
+    request.url = url .. path
+    request.timeout_s = i == 1 and timeout_s or ends_at - clock.mono()
+    if request.timeout_s <= 0 and i > 1 then
+      break
+    end
+    response, why = http.request(request)
+    if response then
+      addresses.answered(url)
+      return response
+    end
+    if why.kind == "unavailable" then
+      addresses.failed(url)
+    elseif why.kind == "broken" and unsafe then -- but it has our request
+      why = fault.new("uncertain", why.detail)
+    end
+    doubt = doubt or why.kind == "uncertain" and why
+    if not goes_on(why, repeatable) then
+      break
+    end
+  end
+  return nil, doubt or why
+end
+
 --- Calls another service of the lab. `repeatable` says that sending the request twice is
---- as good as once (it has a key), so that a kept connection found closed is no reason to
---- fail.
+--- as good as once (it has a key), so that a lost connection is no reason to fail.
 ---@param upstream string a name of the setting `upstreams`
 ---@param method string
 ---@param path string
@@ -57,18 +99,14 @@ function http.call(upstream, method, path, options)
   if options.body ~= nil then
     headers["Content-Type"] = "application/json"
   end
-  local response, why = http.request {
+  local response, why = send({
     method = method,
-    url = base_url(upstream) .. path,
     headers = headers,
     body = options.body ~= nil and json.encode(options.body) or nil,
-    timeout_s = options.timeout_s or 2,
     retry_stale_ok = options.repeatable,
-  }
+  }, urls_of(upstream), path, options.timeout_s or 2,
+    options.repeatable or safe[method])
   if not response then
-    if why.kind == "broken" and not safe[method] then -- but it has our request
-      why = fault.new("uncertain", why.detail)
-    end
     return nil, why
   end
   return {

@@ -88,7 +88,7 @@ end
 local function all_routes(service)
   local list = {}
   for _, route in ipairs(service.routes) do
-    if not route.hidden then
+    if not route.hidden and not route.admin then
       list[#list + 1] = { route, service.name }
     end
   end

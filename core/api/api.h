@@ -18,6 +18,7 @@ struct lua_State;
 struct luaL_Reg;
 
 struct amqp;
+struct gate;
 struct helper;
 struct http_client;
 struct loop;
@@ -44,6 +45,7 @@ struct api {
 	struct amqp *amqp;
 	struct http_client *http;
 	struct stock *stock;
+	struct gate *gate; /* NULL: the service forwards nothing */
 	struct socket_hub *sockets;
 	struct socket_feed *feed; /* NULL: broadcasts stay in this process */
 	void (*wake_job)(void *context,
@@ -84,6 +86,7 @@ void api_open_conf(struct lua_State *L, const struct api *api);
 void api_open_crypto(struct lua_State *L, const struct api *api);
 void api_open_db(struct lua_State *L, const struct api *api);
 void api_open_fault(struct lua_State *L, const struct api *api);
+void api_open_gate(struct lua_State *L, const struct api *api);
 void api_open_http(struct lua_State *L, const struct api *api);
 void api_open_job(struct lua_State *L, const struct api *api);
 void api_open_json(struct lua_State *L, const struct api *api);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* handler.c -- one file, because it reads in the order in which a request is served. */
 #include "api/handler.h"
 
 #include "api/admission.h"
@@ -8,6 +9,7 @@
 #include "api/socket.h"
 #include "base/check.h"
 #include "base/list.h"
+#include "gate/gate.h"
 #include "http/request.h"
 #include "http/request_record.h"
 #include "http/router.h"
@@ -85,22 +87,17 @@ static void admit_slow(struct serving *serving);
 static void hold_slow(struct serving *serving, struct chaos_effect effect);
 static void refuse_slow(struct serving *serving, enum router_outcome outcome);
 
-void handler_serve(void *context, struct http_request *request)
+static void serve(struct handler *handler, struct http_request *request,
+		  enum router_outcome outcome, struct router_match *match)
 {
-	struct handler *handler = context;
 	struct chaos_effect effect;
-	struct router_match match;
-	enum router_outcome outcome;
 	struct serving *serving;
 
-	outcome = router_match(handler->config.service->router,
-			       http_request_method(request), http_request_path(request),
-			       &match, &handler->scratch);
 	if (outcome != ROUTER_found)
-		match.route = NULL;
+		match->route = NULL;
 	if (outcome != ROUTER_method)
-		match.sibling = NULL;
-	serving = begin(handler, request, &match);
+		match->sibling = NULL;
+	serving = begin(handler, request, match);
 	if (outcome != ROUTER_found) {
 		refuse_slow(serving, outcome);
 		return;
@@ -110,6 +107,46 @@ void handler_serve(void *context, struct http_request *request)
 		hold_slow(serving, effect);
 	else
 		admit(serving);
+}
+
+static enum router_outcome find(struct handler *handler, const struct router *router,
+				struct http_request *request, struct router_match *match)
+{
+	return router_match(router, http_request_method(request),
+			    http_request_path(request), match, &handler->scratch);
+}
+
+/* Whether what has no route is forwarded. */
+static bool forward(const struct handler *handler, struct http_request *request)
+{
+	const struct handler_config *config = &handler->config;
+
+	return config->gate && config->service->plan &&
+	       gate_serve(config->gate, config->service->plan, config->hooks, request);
+}
+
+void handler_serve(void *context, struct http_request *request)
+{
+	struct handler *handler = context;
+	const struct service *service = handler->config.service;
+	struct router_match match;
+	enum router_outcome outcome = find(handler, service->router, request, &match);
+
+	if (outcome == ROUTER_missing && !handler->config.admin_apart)
+		outcome = find(handler, service->admin_router, request, &match);
+	if (outcome == ROUTER_missing && forward(handler, request))
+		return;
+	serve(handler, request, outcome, &match);
+}
+
+void handler_serve_admin(void *context, struct http_request *request)
+{
+	struct handler *handler = context;
+	const struct router *router = handler->config.service->admin_router;
+	struct router_match match;
+	enum router_outcome outcome = find(handler, router, request, &match);
+
+	serve(handler, request, outcome, &match);
 }
 
 static bool has_place(const struct handler *handler)
@@ -140,8 +177,8 @@ static void push_handler(lua_State *L, void *data)
 	struct serving *serving = data;
 
 	lua_rawgeti(L, LUA_REGISTRYINDEX, serving->route->handler);
-	request_table_push(L, serving->request, serving->match,
-			   serving->route->raw, &serving->handler->scratch);
+	request_table_push(L, serving->request, serving->match, serving->route->raw,
+			   &serving->handler->scratch);
 }
 
 static void on_task_done(void *context, lua_State *L, const struct fault *why);
@@ -397,10 +434,10 @@ static void run_socket(struct serving *serving)
 		answer_fault(serving, &why, &upgrade, 1);
 		return;
 	}
-	socket_server_accept(serving->handler->config.sockets,
-			     serving->route->socket, serving->request,
-			     serving->match, request_record_trace(&serving->record),
-			     on_socket_answered, serving);
+	socket_server_accept(serving->handler->config.sockets, serving->route->socket,
+			     serving->request, serving->match,
+			     request_record_trace(&serving->record), on_socket_answered,
+			     serving);
 }
 
 /* --- chaos ------------------------------------------------------------------------ */
@@ -432,10 +469,10 @@ static void hold_slow(struct serving *serving, struct chaos_effect effect)
 
 /* --- answered elsewhere ----------------------------------------------------------- */
 
-void handler_refused(struct handler *handler, struct slice method,
+void handler_refused(struct handler *handler, struct slice scheme, struct slice method,
 		     const struct fault *why, char trace_id[33])
 {
-	request_record_refused(handler->observer, method, why, trace_id);
+	request_record_refused(handler->observer, scheme, method, why, trace_id);
 }
 
 /* --- life ------------------------------------------------------------------------- */

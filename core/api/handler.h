@@ -4,6 +4,7 @@
  *
  *     request -> router_match --> task(handler, request table) -> reply -> http_respond
  *                   |      \--> waits, while tasks_max are in flight --^
+ *                   |--> gate_serve: forwarded (gate/gate.h)
  *                   \--> 404, 405, no room: answered without Lua
  *
  * Admission. While tasks_max tasks are in flight, or others wait, a request waits, first
@@ -31,6 +32,8 @@
 #include "base/slice.h"
 
 struct fault;
+struct gate;
+struct gate_hooks;
 struct handler;
 struct http_request;
 struct loop;
@@ -48,6 +51,9 @@ struct handler_config {
 	unsigned queue_max; /* requests that wait */
 	int task_timeout_ms;
 	bool production;
+	bool admin_apart; /* routes for operators are not served by handler_serve */
+	struct gate *gate; /* NULL: the service forwards nothing */
+	const struct gate_hooks *hooks; /* with gate */
 };
 
 /* Borrows everything in config. */
@@ -59,15 +65,19 @@ struct handler *handler_create(const struct handler_config *config);
  * while requests wait. NULL is allowed. */
 void handler_destroy(struct handler *handler);
 
-/* An http_handler_fn; context is the handler. */
+/* An http_handler_fn; context is the handler. The service's own routes come first, then
+ * those for operators unless they are apart, then what its gateway forwards. */
 void handler_serve(void *context, struct http_request *request);
+
+/* The same for the port of operators: the service's routes for them, and no others. */
+void handler_serve_admin(void *context, struct http_request *request);
 
 /* Whether no request is being served: then a generation may go. */
 bool handler_idle(const struct handler *handler);
 
 /* An http_refused_fn, but for its context: counts, logs and traces a request that the
  * server refuses by itself. */
-void handler_refused(struct handler *handler, struct slice method,
+void handler_refused(struct handler *handler, struct slice scheme, struct slice method,
 		     const struct fault *why, char trace_id[33]);
 
 #endif

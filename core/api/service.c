@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "api/service.h"
 
+#include "api/gate_read.h"
 #include "base/check.h"
+#include "gate/plan.h"
 #include "http/router.h"
 #include "script/loader.h"
 #include "script/vm.h"
@@ -179,9 +181,16 @@ static struct slice make_title(struct service *service, const struct service_rou
 
 	memcpy(title, route->about.method.at, route->about.method.size);
 	title[route->about.method.size] = ' ';
-	memcpy(title + route->about.method.size + 1, route->about.path.at, route->about.path.size);
+	memcpy(title + route->about.method.size + 1, route->about.path.at,
+	       route->about.path.size);
 	title[size] = 0;
 	return slice_of(title, size);
+}
+
+static struct router *router_of(const struct load *load,
+				const struct service_route *route)
+{
+	return route->admin ? load->service->admin_router : load->service->router;
 }
 
 /* The route that has this one's place already: its template, taken as a path, leads
@@ -191,8 +200,9 @@ static const struct service_route *find_rival(const struct load *load,
 {
 	struct buf scratch = { 0 };
 	struct router_match match;
-	enum router_outcome outcome = router_match(load->service->router, route->about.method,
-						   route->about.path, &match, &scratch);
+	enum router_outcome outcome =
+		router_match(router_of(load, route), route->about.method,
+			     route->about.path, &match, &scratch);
 
 	buf_finish(&scratch);
 	return outcome == ROUTER_found ? match.route->handler : NULL;
@@ -205,7 +215,8 @@ static void add_route(lua_State *L, const struct load *load, int item,
 	struct fault why;
 
 	route->defined = item_place(L, &load->service->arena, item);
-	if (router_add(load->service->router, route->about.method, route->about.path, route, &why))
+	if (router_add(router_of(load, route), route->about.method, route->about.path,
+		       route, &why))
 		return;
 	rival = find_rival(load, route);
 	if (rival && rival->defined.size)
@@ -270,9 +281,10 @@ static void read_routes(lua_State *L, const struct load *load)
 		route->about.method = copy_text(L, load, item, "method", what);
 		route->about.path = copy_text(L, load, item, "path", what);
 		route->about.title = make_title(service, route);
-		route->handler =
-			get_function(L, load, item, "handler", true, route->about.title.at);
+		route->handler = get_function(L, load, item, "handler", true,
+					      route->about.title.at);
 		route->raw = get_boolean(L, item, "raw");
+		route->admin = get_boolean(L, item, "admin");
 		add_route(L, load, item, route);
 		lua_pop(L, 1);
 	}
@@ -363,6 +375,24 @@ static void read_consumers(lua_State *L, const struct load *load)
 	lua_pop(L, 1);
 }
 
+/* --- a gateway -------------------------------------------------------------------- */
+
+/* The service owns the plan before it is read, for reading may raise. */
+static void read_gate(lua_State *L, const struct load *load)
+{
+	struct service *service = load->service;
+
+	raw_field(L, 1, "gate");
+	if (!lua_isnil(L, -1) && !lua_istable(L, -1))
+		refuse(L, load, 0, "the service's 'gate' must be a table, not %s",
+		       luaL_typename(L, -1));
+	if (lua_istable(L, -1)) {
+		service->plan = mem_zeroed(1, sizeof(*service->plan));
+		gate_read(L, lua_gettop(L), load->chunk, service->plan);
+	}
+	lua_pop(L, 1);
+}
+
 /* --- the whole -------------------------------------------------------------------- */
 
 /* Under the budgets: nothing here holds what a raised error would lose. */
@@ -402,6 +432,7 @@ static int read_service(lua_State *L)
 	read_sockets(L, load);
 	read_jobs(L, load);
 	read_consumers(L, load);
+	read_gate(L, load);
 	return 0;
 }
 
@@ -412,6 +443,7 @@ struct service *service_load(struct vm *vm, const char *path, struct fault *why)
 	bool read = false;
 
 	service->router = router_create();
+	service->admin_router = router_create();
 	if (vm_run(vm, run_file, &load, why) == 0) {
 		read = vm_call(vm, read_service, &load, why) == 0;
 		if (!read)
@@ -429,6 +461,8 @@ void service_destroy(struct service *service)
 	if (!service)
 		return;
 	router_destroy(service->router);
+	router_destroy(service->admin_router);
+	gate_plan_destroy(service->plan);
 	arena_finish(&service->arena);
 	free(service);
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* service.h -- a service as its script describes it, read once when the file has run.
  *
- * The script returns a table (built by lib/app.lua): name, and the arrays routes, jobs,
- * consumers, sockets. Their functions are kept as registry references of the VM; their
- * texts are copied.
+ * The script returns a table (built by lib/app.lua): name, the arrays routes, jobs,
+ * consumers, sockets, and what a gateway declares (gate_read.h). Their functions are kept
+ * as registry references of the VM; their texts are copied.
  */
 #ifndef API_SERVICE_H
 #define API_SERVICE_H
@@ -14,6 +14,7 @@
 
 #define SERVICE_KEYS_MAX 16
 
+struct gate_plan;
 struct vm;
 struct router;
 
@@ -24,6 +25,7 @@ struct service_route {
 	struct slice defined;
 	int handler; /* registry reference */
 	bool raw; /* the body is not JSON */
+	bool admin; /* for operators: in admin_router */
 	const struct service_socket *socket; /* or NULL */
 };
 
@@ -60,6 +62,8 @@ struct service {
 	struct service_socket *sockets;
 	size_t socket_count;
 	struct router *router; /* a route's handler is its struct service_route */
+	struct router *admin_router; /* of routes that are admin */
+	struct gate_plan *plan; /* NULL: it is no gateway */
 	struct arena arena;
 };
 

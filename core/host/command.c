@@ -69,6 +69,21 @@ const struct command commands[] = {
 		.run = cmd_explain,
 	},
 	{
+		.name = "health",
+		.arguments = "[SERVICE|URL]",
+		.summary = "Asks a process whether it is ready.",
+		.details =
+			"Asks GET /ready of the service on this machine, at admin_port "
+			"or port of its\n"
+			"settings; without an argument, at those of the environment. Or "
+			"asks the URL. Shows\n"
+			"the answer. For supervisors and container engines; gives up "
+			"after 3 seconds.\n\n" ROOT_OPTION,
+		.failed = "it is not ready, or nobody answers",
+		.example = "orrery health oms/orders",
+		.run = cmd_health,
+	},
+	{
 		.name = "migrate",
 		.arguments = "LAB",
 		.summary = "Brings the database of a lab to its newest schema.",
@@ -82,12 +97,13 @@ const struct command commands[] = {
 	},
 	{
 		.name = "reload",
-		.arguments = "SERVICE",
+		.arguments = "SERVICE [--process PID]",
 		.summary = "Has a running service load its source anew.",
 		.details =
-			"SERVICE is LAB/SERVICE, or a .lua file, served by a process of "
+			"SERVICE is LAB/SERVICE, or a .lua file, served by processes of "
 			"this machine. Says\n"
-			"how it went: a version that does not load replaces nothing.\n",
+			"how it went: a version that does not load replaces nothing.\n\n"
+			"  --process PID  only this one of them\n",
 		.failed = "it does not load, or nothing serves it",
 		.example = "orrery reload oms/orders",
 		.run = cmd_reload,

@@ -27,6 +27,7 @@ enum { EXIT_well = 0, EXIT_failed = 1, EXIT_usage = 2 };
 int cmd_check(char *const *args, size_t count);
 int cmd_dead(char *const *args, size_t count);
 int cmd_explain(char *const *args, size_t count);
+int cmd_health(char *const *args, size_t count);
 int cmd_migrate(char *const *args, size_t count);
 int cmd_reload(char *const *args, size_t count);
 int cmd_routes(char *const *args, size_t count);

@@ -14,6 +14,7 @@
 
 #define PREFIX "orrery/"
 #define ANSWER_MAX (64u << 10)
+#define PROCESSES_MAX 256 /* of one service, that a command asks */
 #define ANSWER_WELL "ok "
 #define ANSWER_FAILED "failed "
 
@@ -214,27 +215,47 @@ static bool ask_one(const char *service_file, long pid, int timeout_ms, struct b
 	return true;
 }
 
-size_t control_reload(const char *service_file, int timeout_ms, struct buf *out,
-		      size_t *failed)
+/* Ascending, each once: accepted connections have the listener's name, too. */
+static size_t find_pids(const char *service_file, long *pids, size_t most)
 {
 	FILE *sockets = fopen("/proc/net/unix", "r");
-	long last = -1, pid;
 	size_t count = 0;
 	char line[512];
+	long pid;
 
-	*failed = 0;
 	while (sockets && fgets(line, sizeof(line), sockets)) {
-		bool one_failed = false;
+		size_t at = 0;
 
-		/* Accepted connections have the listener's name, too. */
-		if (!pid_of_line(line, service_file, &pid) || pid == last ||
-		    !ask_one(service_file, pid, timeout_ms, out, &one_failed))
+		if (count == most || !pid_of_line(line, service_file, &pid))
 			continue;
-		last = pid;
+		while (at < count && pids[at] < pid)
+			at++;
+		if (at < count && pids[at] == pid)
+			continue;
+		memmove(pids + at + 1, pids + at, (count - at) * sizeof(*pids));
+		pids[at] = pid;
 		count++;
-		*failed += one_failed;
 	}
 	if (sockets)
 		fclose(sockets);
+	return count;
+}
+
+size_t control_reload(const char *service_file, long pid, int timeout_ms, struct buf *out,
+		      size_t *failed)
+{
+	long pids[PROCESSES_MAX] = { pid };
+	size_t found = pid ? 1 : find_pids(service_file, pids, PROCESSES_MAX);
+	size_t count = 0;
+
+	*failed = 0;
+	for (size_t i = 0; i < found; i++) {
+		bool one_failed = false;
+
+		if (!ask_one(service_file, pids[i], timeout_ms, out, &one_failed))
+			continue;
+		count++;
+		*failed += one_failed;
+	}
 	return count;
 }

@@ -26,10 +26,11 @@ void control_begin(struct control *control); /* both: NULL is allowed */
 void control_answer(struct control *control, bool well, struct slice text);
 void control_destroy(struct control *control); /* NULL is allowed */
 
-/* For the command: asks every running service made from this file, one after the other;
- * what each answers goes to out. Gives how many there are; *failed counts those that did
- * not load. Blocks for at most timeout_ms each. */
-size_t control_reload(const char *service_file, int timeout_ms, struct buf *out,
+/* For the command: asks every running service made from this file, one after the other,
+ * or only the one with this pid (0: all); what each answers goes to out. Gives how many
+ * were asked; *failed counts those that did not load. Blocks for at most timeout_ms
+ * each. */
+size_t control_reload(const char *service_file, long pid, int timeout_ms, struct buf *out,
 		      size_t *failed);
 
 #endif

@@ -2,12 +2,14 @@
 #include "host/generation.h"
 
 #include "api/consumer.h"
+#include "api/gate_before.h"
 #include "api/handler.h"
 #include "api/job.h"
 #include "api/service.h"
 #include "api/socket.h"
 #include "api/socket_feed.h"
 #include "base/check.h"
+#include "gate/gate.h"
 #include "host/conf.h"
 #include "host/wiring.h"
 #include "loop/loop.h"
@@ -86,6 +88,22 @@ static void make_sockets(struct generation *generation)
 	generation->sockets = socket_server_create(&config);
 }
 
+static void make_before(struct generation *generation)
+{
+	const struct conf *conf = generation->conf;
+	struct gate_before_config config = {
+		.loop = generation->api.loop,
+		.vm = generation->api.vm,
+		.generation = generation->number,
+		.tasks_max = conf->tasks_max,
+		.queue_max = conf->queue_max,
+		.task_timeout_ms = (int)conf->task_timeout_ms,
+		.production = in_production(conf),
+	};
+
+	generation->before = gate_before_create(&config);
+}
+
 static void make_handler(struct generation *generation)
 {
 	const struct conf *conf = generation->conf;
@@ -99,8 +117,12 @@ static void make_handler(struct generation *generation)
 		.queue_max = conf->queue_max,
 		.task_timeout_ms = (int)conf->task_timeout_ms,
 		.production = in_production(conf),
+		.admin_apart = conf->admin_port != 0,
+		.gate = generation->service->plan ? generation->api.gate : NULL,
 	};
 
+	if (generation->before)
+		config.hooks = gate_before_hooks(generation->before);
 	generation->handler = handler_create(&config);
 }
 
@@ -116,13 +138,29 @@ static void make_consumers(struct generation *generation)
 							   &service->consumers[i]);
 }
 
-void generation_adopt(struct generation *generation, struct loop *loop,
+/* One without a plan forwards to nobody; an earlier one may have. */
+static void use_gate(struct generation *generation, struct wiring *wiring)
+{
+	struct gate_plan *plan = generation->service->plan, none = { 0 };
+
+	if (plan)
+		generation->api.gate = wiring_gate(wiring);
+	if (wiring->api.gate)
+		gate_use(wiring->api.gate, plan ? plan : &none);
+	if (plan)
+		make_before(generation);
+}
+
+void generation_adopt(struct generation *generation, struct wiring *wiring,
 		      struct watchdog *watchdog, const struct job_hooks *hooks)
 {
+	struct loop *loop = wiring->loop;
+
 	generation->api.loop = loop;
 	vm_bind(generation->api.vm, loop);
 	vm_watch(generation->api.vm, watchdog);
 	make_sockets(generation);
+	use_gate(generation, wiring);
 	make_handler(generation);
 	make_consumers(generation);
 	if (hooks)
@@ -164,7 +202,10 @@ static bool consumers_idle(const struct generation *generation)
 
 bool generation_idle(const struct generation *generation)
 {
+	const struct gate_plan *plan = generation->service->plan;
+
 	return task_count(generation->api.vm) == 0 && handler_idle(generation->handler) &&
+	       (!plan || plan->passages == 0) &&
 	       socket_server_idle(generation->sockets) &&
 	       (!generation->jobs || job_runner_idle(generation->jobs)) &&
 	       consumers_idle(generation);
@@ -180,6 +221,8 @@ void generation_close(struct generation *generation)
 		job_runner_stop(generation->jobs);
 	vm_destroy(generation->api.vm);
 	generation->api.vm = NULL;
+	gate_before_destroy(generation->before);
+	generation->before = NULL;
 }
 
 void generation_destroy(struct generation *generation)

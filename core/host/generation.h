@@ -37,10 +37,11 @@ struct generation {
 	const struct conf *conf;
 	struct api api; /* the worker's, with the VM of this generation */
 	struct service *service;
-	struct handler *handler; /* these four once it is adopted */
+	struct handler *handler; /* these five once it is adopted */
 	struct socket_server *sockets;
 	struct job_runner *jobs; /* of the first worker only, or NULL */
 	struct consumer **consumers;
+	struct gate_before *before; /* of a gateway, or NULL */
 	struct mono drain_until;
 };
 
@@ -59,9 +60,10 @@ struct generation_plan {
 struct generation *generation_build(const struct generation_plan *plan,
 				    struct buf *traceback, struct fault *why);
 
-/* Gives it to the worker's loop; watchdog may be NULL. hooks: the jobs run here, and what
- * other processes broadcast is heard here once there are sockets; NULL: neither. */
-void generation_adopt(struct generation *generation, struct loop *loop,
+/* Gives it to the worker of the wiring, whose gateway forwards to its upstreams from then
+ * on; watchdog may be NULL. hooks: the jobs run here, and what other processes broadcast
+ * is heard here once there are sockets; NULL: neither. */
+void generation_adopt(struct generation *generation, struct wiring *wiring,
 		      struct watchdog *watchdog, const struct job_hooks *hooks);
 
 /* No further jobs; its WebSocket connections move to next as their steps end. May be

@@ -5,6 +5,7 @@
 #include "api/socket_feed.h"
 #include "api/socket_hub.h"
 #include "base/random.h"
+#include "gate/gate.h"
 #include "host/conf.h"
 #include "host/otel.h"
 #include "http/client.h"
@@ -167,6 +168,27 @@ void wiring_open_feed(struct wiring *wiring, const char *origin)
 		wiring->api.feed = socket_feed_create(&config);
 }
 
+struct gate *wiring_gate(struct wiring *wiring)
+{
+	struct gate_config config = { .loop = wiring->loop,
+				      .redis = wiring->api.redis };
+
+	if (!wiring->api.gate)
+		wiring->api.gate = gate_create(&config);
+	return wiring->api.gate;
+}
+
+unsigned wiring_forwarding(const struct wiring *wiring)
+{
+	return wiring->api.gate ? gate_busy(wiring->api.gate) : 0;
+}
+
+void wiring_close_tunnels(struct wiring *wiring)
+{
+	if (wiring->api.gate)
+		gate_close_tunnels(wiring->api.gate);
+}
+
 static int open_modules(struct lua_State *L)
 {
 	const struct api *api = vm_call_data(L);
@@ -214,6 +236,8 @@ void wiring_stop(struct wiring *wiring)
 void wiring_unloop(struct wiring *wiring)
 {
 	wiring_stop(wiring);
+	gate_destroy(wiring->api.gate);
+	wiring->api.gate = NULL;
 	loop_destroy(wiring->loop);
 	wiring->loop = wiring->api.loop = NULL;
 }

@@ -56,6 +56,14 @@ struct wiring_amqp {
 bool wiring_amqp_open(struct wiring_amqp *wiring, const struct wiring_shared *shared,
 		      struct fault *why);
 
+/* The gateway of this worker, made when it is first asked for: for generations that have
+ * a plan. Its loop's thread, or before it runs. Borrowed. */
+struct gate *wiring_gate(struct wiring *wiring);
+
+/* What it has under way; and the end of its tunnels, for a worker that drains. */
+unsigned wiring_forwarding(const struct wiring *wiring);
+void wiring_close_tunnels(struct wiring *wiring);
+
 /* For commands, which have one VM for all: makes it, with the native modules, when api is
  * complete. A service's VMs belong to its generations (generation.h). */
 bool wiring_open(struct wiring *wiring, struct fault *why);
@@ -67,8 +75,10 @@ struct vm_config wiring_vm_config(const struct wiring *wiring);
  * helper threads still send mail to one another's loops. Each step does those before it.
  *
  *     stop     the pools, so that what waits for them ends; then the VM: its tasks have
- * ended unloop   the loop: the last mail is delivered finish   the rest, which that mail
- * needed: for all workers after all are unlooped
+ *              ended
+ *     unloop   the gateway, which those tasks told what they came to, and the loop: the
+ *              last mail is delivered
+ *     finish   the rest, which that mail needed: for all workers after all are unlooped
  */
 void wiring_stop(struct wiring *wiring);
 void wiring_unloop(struct wiring *wiring);

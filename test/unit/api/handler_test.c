@@ -49,6 +49,8 @@ static const char source[] =
 	"add('GET', '/deep', function()\n"
 	"  local function down() return 1 + down() end return 200, {down()} end)\n"
 	"add('GET', '/many', function() return 200, {}, unpack({}, 1, 7000) end)\n"
+	"add('GET', '/inside', function(req) return 200, {route = req.route} end)\n"
+	"routes[#routes].admin = true\n"
 	"return {name = 'test', routes = routes}\n";
 
 static struct service_rig rig;
@@ -74,6 +76,21 @@ static int open_in_production(void **state)
 	service_rig_open(&rig, &(struct service_rig_config){ .source = source,
 							     .timeout_ms = 20,
 							     .production = true });
+	return 0;
+}
+
+static int open_apart(void **state)
+{
+	service_rig_open(&rig, &(struct service_rig_config){ .source = source,
+							     .admin_apart = true });
+	return 0;
+}
+
+static int open_for_operators(void **state)
+{
+	service_rig_open(&rig, &(struct service_rig_config){ .source = source,
+							     .admin_apart = true,
+							     .admin = true });
 	return 0;
 }
 
@@ -641,12 +658,12 @@ static void what_the_server_refuses_is_counted_and_logged(void **state)
 	struct fault why;
 
 	fault_set_status(&why, FAULT_bad_input, 413, "too large");
-	handler_refused(rig.handler, SLICE("POST"), &why, id);
+	handler_refused(rig.handler, SLICE("https"), SLICE("POST"), &why, id);
 	assert_int_equal(strlen(id), 32);
 	snprintf(log_part, sizeof(log_part), "\"trace_id\":\"%s\"", id);
 	assert_contains(service_rig_log(&rig), log_part);
 	fault_set_status(&why, FAULT_limit, 503, "too many");
-	handler_refused(rig.handler, SLICE("MADEUP"), &why, id);
+	handler_refused(rig.handler, SLICE("https"), SLICE("MADEUP"), &why, id);
 	assert_contains(service_rig_metrics(&rig),
 			"{method=\"HTTP\",endpoint=\"unmatched\",status=\"503\"} 1\n");
 }
@@ -680,6 +697,28 @@ static void a_client_may_leave_while_chaos_holds_its_request(void **state)
 	close(fd);
 	service_rig_turn_until(&rig, a_line_is_there);
 	assert_contains(buf_text(&rig.log), "\"status\":499,");
+}
+
+/* --- routes for operators --------------------------------------------------------- */
+
+static void a_route_for_operators_is_served_with_the_others(void **state)
+{
+	assert_ask(&rig, GET("/inside"), "{\"route\":\"/inside\"}");
+	assert_ask(&rig, "POST /inside HTTP/1.1\r\nHost: a\r\n\r\n",
+		   "allow: GET, HEAD\r\n");
+}
+
+static void a_route_for_operators_is_missing_where_it_is_apart(void **state)
+{
+	assert_ask(&rig, GET("/inside"), "HTTP/1.1 404 ");
+	assert_ask(&rig, GET("/"), "HTTP/1.1 200 ");
+}
+
+static void the_port_of_operators_has_their_routes_only(void **state)
+{
+	assert_ask(&rig, GET("/inside"), "{\"route\":\"/inside\"}");
+	assert_ask(&rig, GET("/"), "HTTP/1.1 404 ");
+	assert_contains(service_rig_metrics(&rig), "endpoint=\"/inside\"");
 }
 
 int main(void)
@@ -722,6 +761,13 @@ int main(void)
 		CLAIM(what_the_server_refuses_is_counted_and_logged),
 		CLAIM(chaos_can_fail_and_delay_a_request),
 		CLAIM(a_client_may_leave_while_chaos_holds_its_request),
+		CLAIM(a_route_for_operators_is_served_with_the_others),
+		cmocka_unit_test_setup_teardown(
+			a_route_for_operators_is_missing_where_it_is_apart, open_apart,
+			close_rig),
+		cmocka_unit_test_setup_teardown(
+			the_port_of_operators_has_their_routes_only, open_for_operators,
+			close_rig),
 	};
 
 	return cmocka_run_group_tests(claims, NULL, NULL);

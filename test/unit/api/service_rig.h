@@ -49,6 +49,8 @@ struct service_rig_config {
 	unsigned queue_max;
 	int timeout_ms;
 	bool production;
+	bool admin_apart;
+	bool admin; /* the port of operators */
 };
 
 static const struct rig_module service_rig_modules[] = {
@@ -85,6 +87,7 @@ static inline void service_rig_serve(struct service_rig *rig,
 		.queue_max = config->queue_max,
 		.task_timeout_ms = config->timeout_ms ? config->timeout_ms : 5000,
 		.production = config->production,
+		.admin_apart = config->admin_apart,
 	};
 	struct http_server_config server = {
 		.host = SLICE("127.0.0.1"),
@@ -93,7 +96,7 @@ static inline void service_rig_serve(struct service_rig *rig,
 		.connections_max = 64,
 		.idle_timeout_ms = 30000,
 		.request_timeout_ms = 30000,
-		.handler = handler_serve,
+		.handler = config->admin ? handler_serve_admin : handler_serve,
 	};
 	struct fault why;
 
