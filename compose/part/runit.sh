@@ -93,15 +93,20 @@ fingerprint() {
 	} | sha256sum | cut -d' ' -f1
 }
 
-# converge NAME FILE...: running, and with what is described now.
+# converge NAME FILE...: running, and with what is described now. Sets `converged`: kept, started or
+# restarted.
 converge() {
 	local name=$1 mark=$state/service/$1/fingerprint now
 	shift
+	converged=kept
 	now=$(fingerprint "$name" "$@")
 	if is_running "$name" && [[ $(process_state "$name") == run* ]]; then
 		[[ $(cat "$mark" 2>/dev/null) != "$now" ]] || return 0
 		say "  $name: changed, restarting"
 		stop_process "$name"
+		converged=restarted
+	else
+		converged=started
 	fi
 	supervise "$name"
 	printf '%s\n' "$now" >"$mark"
@@ -109,6 +114,20 @@ converge() {
 }
 
 stop_process() { control force-stop "$1" 20; }
+
+# retire NAME: ends a process for good, and its supervisor. What it wrote stays in its log.
+retire() {
+	local folder=$state/service/$1
+	rm -f "$state/supervised/$1"
+	if supervised "$1"; then
+		stop_process "$1" || true
+		sv exit "$folder" >/dev/null 2>&1
+		await 10 is_unsupervised "$1" || die "the supervisor of $1 does not end"
+	fi
+	rm -rf "$folder"
+}
+
+is_unsupervised() { ! supervised "$1"; }
 
 # Ends a process and everything below it as a power cut would, and leaves it down.
 kill_process() {

@@ -26,10 +26,10 @@ quietly() {
 
 # place FILE MODE: standard input becomes FILE, which is touched only when its content changes.
 place() {
-	local file=$1 mode=$2 text
-	text=$(cat && printf x)
-	text=${text%x}
-	if [[ ! -f $file ]] || [[ $(cat "$file" && printf x) != "${text}x" ]]; then
+	local file=$1 mode=$2 text old
+	# To the end of the input: a text holds no NUL.
+	IFS= read -r -d '' text
+	if [[ ! -f $file ]] || { IFS= read -r -d '' old <"$file"; [[ $old != "$text" ]]; }; then
 		rm -f "$file.new"
 		(umask 077 && printf '%s' "$text" >"$file.new")
 		chmod "$mode" "$file.new"

@@ -150,7 +150,7 @@ postgres_roles() {
 	local name
 	{
 		for name in "${services[@]}"; do
-			printf "\\\\set %s '%s'\n" "$name" "$(secret "postgres-oms_$name")"
+			! uses "$name" postgres || printf "\\\\set %s '%s'\n" "$name" "$(secret "postgres-oms_$name")"
 		done
 		cat "$checkout/conf/postgres/roles.sql"
 	} >"$state/secret/roles.sql"

@@ -11,7 +11,7 @@ import pytest
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = os.environ.get("ORRERY_BUILD", str(CHECKOUT / "build" / "gcc" / "orrery"))
-COMMANDS = ["check", "dead", "explain", "migrate", "reload", "routes", "run", "serve", "test"]
+COMMANDS = ["check", "dead", "explain", "health", "migrate", "reload", "routes", "run", "serve", "test"]
 
 SERVICE = """\
 local app = require "app"
@@ -90,7 +90,8 @@ def test_wrong_use_is_status_2_and_says_how_it_is_meant():
         assert done.returncode == 2 and "did you mean 'check'?" in done.stderr
     for words in (["check", "oms/nothing"], ["check", "--fast"], ["check", "/missing.lua"],
                   ["check", "../oms"], ["routes"], ["routes", "oms/nothing"],
-                  ["routes", "hello", "users"], ["explain", "a", "b"], ["explain", "--all"]):
+                  ["routes", "hello", "users"], ["explain", "a", "b"], ["explain", "--all"],
+                  ["reload", "hello", "--process", "first"], ["reload", "hello", "--process"]):
         done = orrery(*words)
         assert done.returncode == 2, words
         assert f"see orrery {words[0]} --help" in done.stderr and done.stdout == ""

@@ -62,7 +62,7 @@ def any_lab(request, started_lab):
 
 def with_workers(lab, count):
     if getattr(lab, "workers", 1) != count or not all(
-            lab.ready(name) for name in ("orders", "inventory", "payments", "users", "notifications")):
+            lab.ready(name) for name in ("gateway_admin", "orders", "inventory", "payments", "users", "notifications")):
         lab.up(ORRERY_WORKERS=str(count))
         lab.workers = count
     return lab

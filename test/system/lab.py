@@ -18,12 +18,12 @@ CARD = {"number": "4242424242424242", "exp_month": 12, "exp_year": 2035, "cvc": 
 SPAN_OF_PORTS = 100
 
 
-def free_port_base():
+def free_port_base(spans=1):
     """A base whose next hundred ports nobody listens on; not the first one, which another run may
-    be about to take."""
+    be about to take. Third instances of services need three hundred."""
     bases = list(range(21000, 31000, SPAN_OF_PORTS))
     for base in random.sample(bases, len(bases)):
-        if all(port_is_free(base + i) for i in range(SPAN_OF_PORTS)):
+        if all(port_is_free(base + i) for i in range(spans * SPAN_OF_PORTS)):
             return base
     raise RuntimeError("no free ports")
 
@@ -54,12 +54,12 @@ def wait_until(condition, seconds=20, what="condition"):
 class Lab:
     """Runs from a copy of the scripts, so that a test may edit them."""
 
-    def __init__(self, state, collector):
+    def __init__(self, state, collector, spans=1):
         self.state = pathlib.Path(state)
         self.root = self.state / "checkout"
         for folder in ("compose", "conf", "lib", "scripts"):
             shutil.copytree(CHECKOUT / folder, self.root / folder)
-        self.base = free_port_base()
+        self.base = free_port_base(spans)
         self.collector = collector
         self.tokens = {}
         self.env = {}
@@ -77,8 +77,8 @@ class Lab:
             raise AssertionError(f"lab {' '.join(words)}: {done.returncode}\n{done.stdout[-6000:]}")
         return done
 
-    def up(self, **extra):
-        done = self.command("up", **extra)
+    def up(self, *words, **extra):
+        done = self.command("up", *words, **extra)
         self.env = dict(line.split("=", 1) for line in
                         (self.state / "lab.env").read_text().splitlines() if "=" in line)
         return done
@@ -86,8 +86,18 @@ class Lab:
     def down(self):
         return self.command("down")
 
-    def url(self, service, path=""):
-        return self.env[f"ORRERY_URL_{service.upper()}"] + path
+    def scale(self, **wanted):
+        """orders=3: so many instances of it."""
+        return self.up("--scale", ",".join(f"{name}={count}" for name, count in wanted.items()))
+
+    def url(self, name, path=""):
+        """Of a service or instance; `gateway` is the way in, `gateway_admin` what it says of itself."""
+        return self.env["ORRERY_URL_" + name.upper().replace("-", "_")] + path
+
+    def addresses(self, service):
+        """Of the instances that the gateway knows: "127.0.0.1:8001" -> whether it is up."""
+        rows = requests.get(self.url("gateway_admin", "/upstreams"), timeout=5).json()["upstreams"]
+        return {row["address"]: row["up"] for row in rows if row["upstream"] == service}
 
     def pids(self):
         """NAME -> process id, as `status` shows them."""
@@ -122,10 +132,10 @@ class Lab:
     def headers(self, **more):
         return {"Authorization": "Bearer " + self.token(), **more}
 
-    def order(self, items=None, card=None, key=None, session=requests, headers=None, **body):
+    def order(self, items=None, card=None, key=None, session=requests, headers=None, via="orders", **body):
         """POST /api/v1/orders; gives the response."""
         return session.post(
-            self.url("orders", "/api/v1/orders"), timeout=30,
+            self.url(via, "/api/v1/orders"), timeout=30,
             headers=self.headers(**{"Idempotency-Key": key or str(uuid.uuid4())}, **(headers or {})),
             json={"items": items or [{"sku": "SKU-0001", "quantity": 1}], "currency": "USD",
                   "payment": {"method": "card", "card": {**CARD, **(card or {})}}, **body})
