@@ -64,9 +64,9 @@ def wait_for(port, process):
 
 
 class Contender:
-    def __init__(self, name, command, port, log, **env):
+    def __init__(self, name, command, port, log, core=0, **env):
         self.name, self.port, self.samples, self.requests = name, port, [], 0
-        self.process = subprocess.Popen(["taskset", "-c", "0", *map(str, command)], stdout=log, stderr=log,
+        self.process = subprocess.Popen(["taskset", "-c", str(core), *map(str, command)], stdout=log, stderr=log,
                                         env={**os.environ, **env})
         self.body = wait_for(port, self.process)
 

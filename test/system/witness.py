@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families as prometheu
 from lab import CHECKOUT
 
 FILE = CHECKOUT / "build" / "log" / "telemetry.json"
-SERVICES = ["orders", "inventory", "payments", "users", "notifications", "acquirer"]
+SERVICES = ["gateway", "orders", "inventory", "payments", "users", "notifications", "acquirer"]
 
 
 def edges(spans):
@@ -22,7 +22,8 @@ def edges(spans):
 
 
 def series(lab, service):
-    return sorted(family.name for family in prometheus(lab.metrics(service)))
+    place = "gateway_admin" if service == "gateway" else service
+    return sorted(family.name for family in prometheus(lab.metrics(place)))
 
 
 def write(lab, collector):

@@ -12,8 +12,15 @@ import pytest
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 SAID = CHECKOUT / "build" / "log" / "telemetry.json"
 
+SERVICES = ["gateway", "orders", "inventory", "payments", "users", "notifications", "acquirer"]
+
 # Who calls whom: (service, kind, service, kind). The acquirer is dark and does not appear.
 BETWEEN_SERVICES = {
+    ("gateway", "client", "orders", "server"),
+    ("gateway", "client", "users", "server"),
+    ("gateway", "client", "inventory", "server"),
+    ("gateway", "client", "payments", "server"),
+    ("gateway", "client", "notifications", "server"),
     ("orders", "client", "users", "server"),
     ("orders", "client", "inventory", "server"),
     ("orders", "client", "payments", "server"),
@@ -23,6 +30,7 @@ BETWEEN_SERVICES = {
 }
 AT_TIMES = {("inventory", "producer", "orders", "consumer")}  # stock that an order could not keep
 INSIDE = {
+    ("gateway", "server", "gateway", "client"),
     ("orders", "server", "orders", "client"),
     ("orders", "server", "orders", "producer"),
     ("inventory", "server", "inventory", "internal"),
@@ -40,9 +48,9 @@ CONVENTIONS = re.compile(r"(client|code|db|error|http|messaging|network|server|u
 LOG_FIELDS = {"timestamp", "level", "service", "message", "trace_id", "span_id", "trace_flags", "generation"}
 REQUEST_FIELDS = {"method", "route", "path", "status", "duration_s"}
 OTHER_FIELDS = {
-    "amount", "code.file.path", "code.line.number", "count", "currency", "dead_lettered", "duration_s", "error",
-    "exception.stacktrace", "excerpt", "host", "job", "kind", "lesson_field", "message_id", "order_id", "orders",
-    "outcome", "payment_id", "port", "queue", "reason", "refund_id", "routes", "routing_key", "series",
+    "admin_port", "amount", "code.file.path", "code.line.number", "count", "currency", "dead_lettered", "duration_s",
+    "error", "exception.stacktrace", "excerpt", "host", "job", "kind", "lesson_field", "message_id", "order_id",
+    "orders", "outcome", "payment_id", "port", "queue", "reason", "refund_id", "routes", "routing_key", "series",
     "serving_generation", "signal", "sku", "total", "user_id", "version", "workers",
 }
 
@@ -79,12 +87,12 @@ def test_attributes_are_conventional_or_ours(said):
     assert [a for a in said["attributes"] if a not in OWN_ATTRIBUTES and not CONVENTIONS.fullmatch(a)] == []
 
 
-@pytest.mark.parametrize("service", ["orders", "inventory", "payments", "users", "notifications", "acquirer"])
+@pytest.mark.parametrize("service", SERVICES)
 def test_every_series_is_declared(said, service):
     assert set(said["series"][service]) - declared_series() == set()
 
 
-@pytest.mark.parametrize("service", ["orders", "inventory", "payments", "users", "notifications", "acquirer"])
+@pytest.mark.parametrize("service", SERVICES)
 def test_log_fields_are_known_and_complete(said, service):
     fields = set(said["log_fields"][service])
     assert (LOG_FIELDS | REQUEST_FIELDS) - fields == set()
