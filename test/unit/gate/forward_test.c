@@ -216,7 +216,7 @@ static void a_large_answer_to_a_slow_client_takes_little_memory(void **state)
 {
 	static char block[256 * 1024];
 	int fd = client_connect(&rig.site);
-	size_t size = 0, body = 0;
+	size_t body = 0;
 	bool in_body = false;
 	long before, most = 0;
 
@@ -233,7 +233,6 @@ static void a_large_answer_to_a_slow_client_takes_little_memory(void **state)
 
 		if (got <= 0)
 			break;
-		size += (size_t)got;
 		if (!in_body) {
 			start = memmem(block, (size_t)got, "\r\n\r\n", 4);
 			assert_non_null(start);
