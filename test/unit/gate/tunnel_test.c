@@ -233,8 +233,7 @@ what_is_no_websocket_or_has_no_route_for_it_is_an_ordinary_request(void **state)
 {
 	static const char *const requests[] = {
 		"GET /plain" ASKS,
-		"GET /x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: "
-		"tls\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n",
 		"GET /x HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n",
 	};
 
