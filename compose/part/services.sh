@@ -136,11 +136,12 @@ migrate() {
 }
 
 # What a service was started from: the program and its settings. Its scripts it loads anew by itself.
-# Who comes is in the gateway's lists when it is ready, who goes is out of them before it ends.
+# Who comes is in the gateway's lists when it is ready; who goes stays in them until the others are as
+# they are to be, so that somebody is there while one is restarted.
 services_converge() {
 	local name code work=() failed=0
 	code=$(cd "$checkout" && sha256sum "$binary" conf/oms.lua)
-	upstreams_without_retired
+	upstreams_keep
 	for name in "${services[@]}"; do
 		service_converge "$name" "$code" &
 		work+=($!)
@@ -151,12 +152,23 @@ services_converge() {
 	return $failed
 }
 
-# service_converge NAME CODE: its instances one after another, each ready before the next one is
-# restarted. Those that only start need not wait.
+# service_converge NAME CODE: the instances that do not run start, and are asked as well; then the
+# others, one after another, each ready before the next one is restarted.
 service_converge() {
-	local name
+	local name running=() started=()
 	for name in $(instances_of "$1"); do
 		place "$state/service/$name/code" 644 <<<"$2"
+		if is_running "$name"; then
+			running+=("$name")
+		else
+			converge "$name" "$state/service/$name/code"
+			started+=("$name")
+		fi
+	done
+	if ((${#running[@]} && ${#started[@]})); then
+		wait_all "${started[@]}" >/dev/null && upstream_write "$1" && gateway_await up "${started[@]}" || return
+	fi
+	for name in "${running[@]}"; do
 		converge "$name" "$state/service/$name/code"
 		[[ $converged != restarted || -z ${scale[$1]:-} ]] || settle "$name" || return
 	done
@@ -175,24 +187,37 @@ service_ready() {
 
 # --- the gateway's lists ----------------------------------------------------------------
 
-# Those that stay and were there before; all, where that would leave none.
-upstreams_without_retired() {
+# Those that were there before and are wanted, or still run; all, where that would leave none.
+upstreams_keep() {
 	local name kept
 	for name in $(upstreams_of gateway); do
-		mapfile -t kept < <(urls_of "$name" | grep -Fxf "$state/upstreams/$name" 2>/dev/null)
+		mapfile -t kept < <({ urls_of "$name" && urls_retired "$name"; } |
+			grep -Fxf "$state/upstreams/$name" 2>/dev/null)
 		((${#kept[@]})) || mapfile -t kept < <(urls_of "$name")
 		printf '%s\n' "${kept[@]}" | place "$state/upstreams/$name" 644
 	done
-	# shellcheck disable=SC2046
-	gateway_await gone $(instances_retired)
+}
+
+urls_retired() {
+	local name
+	for name in $(instances_retired); do
+		[[ $(service_of "$name") != "$1" ]] || ! is_running "$name" || url "$name"
+	done
+}
+
+# Those that are wanted.
+upstream_write() {
+	[[ " $(upstreams_of gateway) " != *" $1 "* ]] || urls_of "$1" | place "$state/upstreams/$1" 644
 }
 
 upstreams_write() {
 	local name
 	for name in $(upstreams_of gateway); do
-		urls_of "$name" | place "$state/upstreams/$name" 644
+		upstream_write "$name"
 	done
 	gateway_await up "${instances[@]}"
+	# shellcheck disable=SC2046
+	gateway_await gone $(instances_retired)
 }
 
 # gateway_await up|gone NAME...: until the gateway sees them so; it looks about once a second. Does not

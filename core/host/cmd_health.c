@@ -230,6 +230,9 @@ int cmd_health(char *const *args, size_t count)
 	if (well && !is_url) {
 		well = conf_load(&conf, taken.count ? taken.words[0] : NULL, NULL, 0,
 				 &why);
+		if (well && *conf.tls_certificate && !conf.admin_port)
+			well = fault_set(&why, FAULT_bad_input,
+					 "it speaks TLS and has no admin_port to ask at");
 		if (well)
 			ready_url(&conf, &text);
 	}

@@ -264,6 +264,14 @@ def test_the_shop_may_write_nowhere_but_into_a_small_tmp(read):
             f"/srv/orrery/{folder}" for folder in ("scripts", "lib", "conf")}
 
 
+def test_services_believe_the_network_of_the_gateway_and_the_gateway_believes_nobody(read):
+    services = read("compose.yaml")["services"]
+    subnet = read("compose.yaml")["networks"]["webapp-network"]["ipam"]["config"][0]["subnet"]
+    for name in set(ALIASES) - {"gateway"}:
+        assert services[name]["environment"]["ORRERY_TRUSTED_PROXIES"] == subnet
+    assert services["gateway"]["environment"]["ORRERY_TRUSTED_PROXIES"] == ""
+
+
 def test_networks_of_stores_and_of_the_card_have_no_way_out(read):
     networks = read("compose.yaml")["networks"]
     assert {name for name, body in networks.items() if (body or {}).get("internal")} == set(networks) - {
