@@ -180,7 +180,7 @@ end
 ---@param headers table<string, string>
 ---@return table
 function gate.with(headers)
-  local made, why = headers_of.read(headers)
+  local made, why = headers_of.read(headers, true)
   if not made then
     error("gate.with: " .. why, 2)
   end

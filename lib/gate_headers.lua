@@ -35,6 +35,14 @@ for _, name in ipairs {
   of_connection[name] = true
 end
 
+-- Of a request: what the gateway says of it itself, and would leave out.
+local function is_the_gateways(name)
+  return name == "x-request-id" or name == "forwarded" or name == "x-real-ip"
+    or name == "proxy" or name == "http2-settings" or name == "proxy-authorization"
+    or name == "traceparent" or name == "tracestate" or name:find("^x%-forwarded%-")
+    or name:find("^x%-envoy%-")
+end
+
 local function bad_origin(given)
   for _, origin in ipairs(given.origins) do
     if origin == "*" then
@@ -69,9 +77,10 @@ end
 
 --- Headers with their names in lower case, or nil and why not.
 ---@param given table
+---@param of_request? boolean they are for what is forwarded
 ---@return table<string, string>? headers
 ---@return string? why
-function gate_headers.read(given)
+function gate_headers.read(given, of_request)
   if type(given) ~= "table" then
     return nil, "what it takes is a table of names and values"
   end
@@ -82,6 +91,8 @@ function gate_headers.read(given)
       return nil, ("'%s' is no name of a header"):format(name)
     elseif of_connection[name:lower()] then
       return nil, ("'%s' belongs to the connection"):format(name)
+    elseif of_request and is_the_gateways(name:lower()) then
+      return nil, ("'%s' is said by the gateway itself"):format(name)
     end
     made[name:lower()] = value
     count = count + 1

@@ -5,7 +5,6 @@
 #include "api/reply.h"
 #include "api/request_table.h"
 #include "base/check.h"
-#include "base/problem.h"
 #include "gate/gate.h"
 #include "http/client_request.h"
 #include "http/router.h"
@@ -53,28 +52,11 @@ struct run {
 
 static void tell_refused(struct run *run)
 {
-	const struct http_header headers[] = {
-		{ SLICE("content-type"), SLICE("application/problem+json") },
-		{ SLICE("retry-after"), SLICE("1") },
-	};
-	struct buf *body = &run->before->body;
-	struct json json = json_to(body);
-	struct gate_before_result result = {
-		.headers = headers,
-		.header_count = 2,
-		.status = fault_status(&run->why),
-		.why = &run->why,
-	};
-	char trace_id[33] = "";
+	struct gate_before_result result = { .status = fault_status(&run->why),
+					     .why = &run->why };
 
 	list_remove(&run->member);
 	loop_undefer(&run->later);
-	if (run->trace)
-		trace_id_text(run->trace, trace_id);
-	buf_reset(body);
-	problem_open(&json, &run->why, slice_text(trace_id));
-	json_close_object(&json);
-	result.body = buf_slice(body);
 	run->done(run->done_context, &result);
 	free(run);
 }

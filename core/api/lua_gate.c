@@ -19,19 +19,6 @@ static void set_number(lua_State *L, const char *name, double value)
 	lua_setfield(L, -2, name);
 }
 
-static struct slice breaker_text(enum breaker_state state)
-{
-	switch (state) {
-	case BREAKER_closed:
-		return SLICE("closed");
-	case BREAKER_open:
-		return SLICE("open");
-	case BREAKER_half_open:
-		break;
-	}
-	return SLICE("half_open");
-}
-
 /* Appends the address to the array on top of the stack. */
 static void push_view(void *context, const struct gate_address_view *view)
 {
@@ -42,7 +29,7 @@ static void push_view(void *context, const struct gate_address_view *view)
 	set_text(L, "address", view->address);
 	lua_pushboolean(L, view->up);
 	lua_setfield(L, -2, "up");
-	set_text(L, "breaker", breaker_text(view->breaker));
+	set_text(L, "breaker", slice_text(breaker_state_name(view->breaker)));
 	set_number(L, "active", view->active);
 	set_number(L, "idle", view->idle);
 	set_number(L, "attempts", (double)view->attempts);

@@ -5,6 +5,17 @@
 
 #define DOUBLINGS_MAX 3
 
+const char *breaker_state_name(enum breaker_state state)
+{
+	static const char *const names[] = {
+		[BREAKER_closed] = "closed",
+		[BREAKER_open] = "open",
+		[BREAKER_half_open] = "half_open",
+	};
+
+	return names[state];
+}
+
 static void open_up(struct breaker *breaker, struct mono now)
 {
 	breaker->state = BREAKER_open;

@@ -23,6 +23,8 @@
 
 enum breaker_state { BREAKER_closed, BREAKER_open, BREAKER_half_open };
 
+const char *breaker_state_name(enum breaker_state state); /* "half_open" */
+
 struct breaker_config {
 	unsigned failures_max; /* in a row; 0: never opens */
 	int open_ms;

@@ -14,8 +14,7 @@
  */
 #include "gate/passage.h"
 
-#include "base/number.h"
-#include "http/client_request.h"
+#include "http/client_record.h"
 #include "watch/metrics.h"
 #include "watch/observer.h"
 #include "watch/trace.h"
@@ -41,7 +40,7 @@ static const struct http_stream_events stream_events = {
 
 static void describe_slow(struct passage *passage, struct gate_address *address)
 {
-	struct slice method = passage->record.method;
+	struct slice method = client_record_method(passage->record.method);
 	struct buf *full = &passage->gate->scratch;
 	struct span *span = passage->span;
 
@@ -61,35 +60,15 @@ static void describe_slow(struct passage *passage, struct gate_address *address)
 
 void forward_record(struct passage *passage, int status, const struct fault *why)
 {
-	const struct observer *observer = passage->gate->observer;
-	struct slice code = { 0 }, error = { 0 };
-	char text[NUMBER_SIZE];
+	const struct client_record record = {
+		.method = client_record_method(passage->record.method),
+		.server = slice_of(passage->address, passage->address_size),
+		.began = passage->attempted,
+		.status = status,
+		.why = why,
+	};
 
-	if (status)
-		code = slice_of(text, number_integer(status, text));
-	if (why)
-		error = slice_text(fault_name(why->kind));
-	else if (status >= 400)
-		error = code;
-	series_observe(meter_own(observer->meter, METRIC_http_client_duration, (size_t)4,
-				 passage->record.method,
-				 slice_of(passage->address, passage->address_size), code,
-				 error),
-		       mono_seconds(passage->attempted, clock_mono()));
-	if (span_recording(passage->span)) {
-		if (status) {
-			span_attr(
-				passage->span,
-				attr_integer(SLICE("http.response.status_code"), status));
-			span_attr(passage->span,
-				  attr_text(SLICE("network.protocol.version"),
-					    SLICE("1.1")));
-		}
-		if (error.size && !(why && why->kind == FAULT_cancelled))
-			span_fail(passage->span, error,
-				  why ? slice_text(why->detail) : SLICE(""));
-	}
-	span_end(passage->span);
+	client_record_end(passage->gate->observer, passage->span, &record);
 	passage->span = NULL;
 }
 
@@ -120,9 +99,8 @@ static void note_address(struct passage *passage, struct gate_address *address)
 {
 	struct slice text = gate_address_text(address);
 
-	passage->address_size =
-		text.size < GATE_ADDRESS_SIZE ? text.size : GATE_ADDRESS_SIZE;
-	memcpy(passage->address, text.at, passage->address_size);
+	passage->address_size = text.size;
+	memcpy(passage->address, text.at, text.size);
 	if (passage->tried_count < GATE_TRIED_MAX)
 		passage->tried[passage->tried_count++] = address;
 }
@@ -154,16 +132,6 @@ static void attempt(struct passage *passage, struct gate_address *address, bool 
 				   passage);
 }
 
-/* Nobody can be asked. */
-static void refuse_unpicked(struct passage *passage, struct fault *why)
-{
-	bool full = why->kind == FAULT_limit;
-
-	if (full)
-		why->status = 503; /* it is our own bound */
-	passage_refuse(passage, why, full ? 1 : 0);
-}
-
 void forward_begin(struct passage *passage, const struct http_header *set, size_t count)
 {
 	struct gate_upstream *upstream;
@@ -177,7 +145,7 @@ void forward_begin(struct passage *passage, const struct http_header *set, size_
 	}
 	address = pick(passage, &upstream, &why);
 	if (__builtin_expect(!address, 0)) {
-		refuse_unpicked(passage, &why);
+		passage_refuse(passage, &why, 0);
 		return;
 	}
 	timer_start(passage->gate->loop, &passage->timer, passage->deadline, on_timer,

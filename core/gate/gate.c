@@ -8,7 +8,6 @@
 #include "watch/metrics.h"
 #include "watch/observer.h"
 
-#include <arpa/inet.h>
 #include <stdlib.h>
 
 #define ENDED "this version of the gateway has ended"
@@ -21,10 +20,9 @@ static void note_request(struct passage *passage)
 	struct slice client = http_request_client(request);
 	struct slice method = http_request_method(request);
 
-	passage->client_size =
-		client.size < GATE_CLIENT_SIZE ? client.size : GATE_CLIENT_SIZE;
+	passage->client_size = client.size; /* an address, or empty */
 	if (client.size)
-		memcpy(passage->client, client.at, passage->client_size);
+		memcpy(passage->client, client.at, client.size);
 	passage->head_request = slice_equal(method, SLICE("HEAD"));
 	passage->safe = passage->head_request || slice_equal(method, SLICE("GET")) ||
 			slice_equal(method, SLICE("OPTIONS"));
@@ -71,10 +69,25 @@ static bool asks_for_tunnel(const struct passage *passage)
 				  SLICE("websocket"));
 }
 
+/* Of what follows CONNECT a proxy behind us would make a tunnel, and pass the requests of
+ * others into it; TRACE would tell what we add. */
+static bool is_for_proxies(struct slice method)
+{
+	return slice_equal(method, SLICE("CONNECT")) ||
+	       slice_equal(method, SLICE("TRACE"));
+}
+
 static bool is_refused(struct passage *passage)
 {
+	struct slice method = http_request_method(passage->request);
 	struct fault why;
 
+	if (is_for_proxies(method)) {
+		fault_set_status(&why, FAULT_bad_input, 405, "%.*s is not forwarded",
+				 SLICE_PRINT(method));
+		passage_refuse(passage, &why, 0);
+		return true;
+	}
 	if (http_request_body(passage->request).size > passage->route->body_size_max) {
 		fault_set_status(&why, FAULT_bad_input, 413,
 				 "the body is above %zu bytes",
@@ -91,19 +104,17 @@ static bool is_refused(struct passage *passage)
 
 /* --- limits ----------------------------------------------------------------------- */
 
-/* Whoever holds a network of IPv6 holds all its addresses. */
-static struct slice network_of(const struct passage *passage, uint8_t bytes[16])
+struct slice passage_network(const struct passage *passage, uint8_t bytes[16])
 {
-	char text[GATE_CLIENT_SIZE + 1];
 	struct slice client = slice_of(passage->client, passage->client_size);
+	struct address address;
 
-	if (!client.size || !memchr(client.at, ':', client.size))
+	if (!client.size || !memchr(client.at, ':', client.size) ||
+	    !address_read(client, &address))
 		return client;
-	memcpy(text, client.at, client.size);
-	text[client.size] = 0;
-	if (inet_pton(AF_INET6, text, bytes) != 1)
-		return client;
-	return slice_of((const char *)bytes, 8);
+	memcpy(bytes, address.bytes, 8);
+	bytes[8] = '/'; /* which no address has as text */
+	return slice_of((const char *)bytes, 9);
 }
 
 /* A header's text is marked, or it could spend what an address has. */
@@ -125,7 +136,7 @@ static struct slice key_of(struct passage *passage, const struct gate_limit_def 
 			return slice_of(key, value.size + 1);
 		}
 	}
-	return network_of(passage, bytes);
+	return passage_network(passage, bytes);
 }
 
 static void limited(struct passage *passage);

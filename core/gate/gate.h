@@ -75,7 +75,9 @@ struct gate_before_result {
 	size_t header_count;
 	int status;
 	struct slice body;
-	const struct fault *why; /* NULL: it answered as it meant to */
+	/* NULL: it answered as it meant to. With neither headers nor body the answer is
+	 * the problem document. */
+	const struct fault *why;
 };
 typedef void gate_before_done_fn(void *context, const struct gate_before_result *result);
 

@@ -5,7 +5,8 @@
  * bytes through that would end a line of HTTP/1. What belongs to one connection stays
  * behind (RFC 9110, 7.6.1), with what Connection names; the lines that say where a
  * request is to go, where it ends and who sent it are the gate's own, so no name in
- * Connection takes them away.
+ * Connection takes them away, and no other spelling ('_' for '-') stands beside them. A
+ * head that is more than services take is refused here: 431.
  */
 #include "gate/passage.h"
 
@@ -17,43 +18,7 @@
 #include <stdio.h>
 
 #define VIA "1.1 orrery"
-
-/* Of a name: '-', digits and letters, as client_request_header_good has them. */
-static const char token[256] = {
-	['!'] = 1, ['#'] = 1, ['$'] = 1, ['%'] = 1, ['&'] = 1, ['\''] = 1, ['*'] = 1,
-	['+'] = 1, ['-'] = 1, ['.'] = 1, ['^'] = 1, ['_'] = 1, ['`'] = 1,  ['|'] = 1,
-	['~'] = 1, ['0'] = 1, ['1'] = 1, ['2'] = 1, ['3'] = 1, ['4'] = 1,  ['5'] = 1,
-	['6'] = 1, ['7'] = 1, ['8'] = 1, ['9'] = 1, ['A'] = 1, ['B'] = 1,  ['C'] = 1,
-	['D'] = 1, ['E'] = 1, ['F'] = 1, ['G'] = 1, ['H'] = 1, ['I'] = 1,  ['J'] = 1,
-	['K'] = 1, ['L'] = 1, ['M'] = 1, ['N'] = 1, ['O'] = 1, ['P'] = 1,  ['Q'] = 1,
-	['R'] = 1, ['S'] = 1, ['T'] = 1, ['U'] = 1, ['V'] = 1, ['W'] = 1,  ['X'] = 1,
-	['Y'] = 1, ['Z'] = 1, ['a'] = 1, ['b'] = 1, ['c'] = 1, ['d'] = 1,  ['e'] = 1,
-	['f'] = 1, ['g'] = 1, ['h'] = 1, ['i'] = 1, ['j'] = 1, ['k'] = 1,  ['l'] = 1,
-	['m'] = 1, ['n'] = 1, ['o'] = 1, ['p'] = 1, ['q'] = 1, ['r'] = 1,  ['s'] = 1,
-	['t'] = 1, ['u'] = 1, ['v'] = 1, ['w'] = 1, ['x'] = 1, ['y'] = 1,  ['z'] = 1,
-};
-
-static inline bool is_token(struct slice text)
-{
-	char good = text.size > 0;
-
-	for (size_t i = 0; i < text.size; i++)
-		good &= token[(unsigned char)text.at[i]];
-	return good;
-}
-
-static inline bool is_value(struct slice text)
-{
-	unsigned bad = 0;
-
-	for (size_t i = 0; i < text.size; i++) {
-		unsigned char c = (unsigned char)text.at[i];
-
-		bad |= (c < 0x20) & (c != '\t');
-		bad |= c == 0x7f;
-	}
-	return !bad;
-}
+#define NAME_SIZE 128 /* longer ones are neither the gate's nor `before`'s */
 
 static inline bool is_visible(struct slice text)
 {
@@ -121,12 +86,10 @@ static enum fate fate_of(struct slice name)
 	case 14:
 		return IS("content-length") || IS("http2-settings") ? FATE_drop
 								    : FATE_keep;
-	case 30:
-		return IS("x-envoy-expected-rq-timeout-ms") ? FATE_drop : FATE_keep;
 	default:
 		break;
 	}
-	return name.size > 12 && (IS("x-forwarded-") ||
+	return name.size > 12 && (IS("x-forwarded-") || IS("x-envoy-") ||
 				  slice_equal(name, SLICE("transfer-encoding")) ||
 				  slice_equal(name, SLICE("proxy-connection")) ||
 				  slice_equal(name, SLICE("proxy-authorization")))
@@ -167,8 +130,21 @@ static struct slice names_of_connection(struct http_request *request, struct buf
 			continue;
 		buf_append(scratch, header.value);
 		buf_append_byte(scratch, ',');
+		if (scratch->size > GATE_NAMED_MAX)
+			break;
 	}
 	return buf_slice(scratch);
+}
+
+/* The name as those read it who make variables of headers: '_' and '-' are one. */
+static inline struct slice read_name(struct slice name, char room[NAME_SIZE])
+{
+	if (__builtin_expect(!memchr(name.at, '_', name.size), 1) ||
+	    name.size > NAME_SIZE)
+		return name;
+	for (size_t i = 0; i < name.size; i++)
+		room[i] = name.at[i] == '_' ? '-' : name.at[i];
+	return slice_of(room, name.size);
 }
 
 struct slice head_find(const struct http_header *headers, size_t count, struct slice name)
@@ -186,6 +162,11 @@ static bool bad_request(struct fault *why, const char *what)
 {
 	return fault_set_status(why, FAULT_bad_input, 400, "%s has a bad character",
 				what);
+}
+
+static bool too_large(struct fault *why, const char *what)
+{
+	return fault_set_status(why, FAULT_bad_input, 431, "%s", what);
 }
 
 /* The path in its normal form, rewritten. */
@@ -214,7 +195,7 @@ static bool write_request_line(struct passage *passage, struct fault *why)
 	struct slice query = http_request_query(passage->request);
 	struct buf *out = &passage->head;
 
-	if (!is_token(method))
+	if (!client_request_token_good(method))
 		return bad_request(why, "the method");
 	if (!is_visible(query))
 		return bad_request(why, "the query");
@@ -258,7 +239,7 @@ static bool write_joined(struct passage *passage, struct slice name,
 
 		if (!slice_equal(header.name, name))
 			continue;
-		if (!is_value(header.value))
+		if (!client_request_value_good(header.value))
 			return false;
 		if (any)
 			buf_append(out, separator);
@@ -278,22 +259,29 @@ static bool write_client_headers(struct passage *passage, const struct http_head
 {
 	struct slice named =
 		names_of_connection(passage->request, &passage->gate->scratch);
-	size_t count = http_request_header_count(passage->request);
+	size_t count = http_request_header_count(passage->request), kept = set_count;
 	bool via = false, cookie = false;
+	char room[NAME_SIZE];
 
+	if (named.size > GATE_NAMED_MAX)
+		return too_large(why, "Connection names too many headers");
 	for (size_t i = 0; i < count; i++) {
 		struct http_header header = http_request_header_at(passage->request, i);
-		enum fate fate = fate_of(header.name);
+		struct slice name = read_name(header.name, room);
+		enum fate fate = fate_of(name);
 
 		if (fate == FATE_drop || head_is_named(named, header.name) ||
-		    (set_count && head_find(set, set_count, header.name).at))
+		    (set_count && head_find(set, set_count, name).at))
 			continue;
 		if (fate == FATE_join) {
 			via = via || header.name.size == 3;
 			cookie = cookie || header.name.size == 6;
 			continue;
 		}
-		if (!is_token(header.name) || !is_value(header.value))
+		if (++kept > GATE_LINES_MAX)
+			return too_large(why, "there are too many headers");
+		if (!client_request_token_good(header.name) ||
+		    !client_request_value_good(header.value))
 			return bad_request(why, "a header");
 		line(&passage->head, header.name, header.value);
 	}
@@ -315,7 +303,8 @@ static bool write_set_headers(struct passage *passage, const struct http_header 
 	for (size_t i = 0; i < count; i++) {
 		size_t at = out->size;
 
-		if (!is_token(set[i].name) || !is_value(set[i].value))
+		if (!client_request_token_good(set[i].name) ||
+		    !client_request_value_good(set[i].value))
 			return fault_set(
 				why, FAULT_internal,
 				"header %zu that before sets has a bad character", i + 1);
@@ -371,12 +360,9 @@ static void write_framing(struct passage *passage)
 			   SLICE("connection: upgrade\r\nupgrade: websocket\r\n"));
 		return;
 	}
-	/* A method that usually has a body says so when it has none. */
-	if (size == 0 && client_request_idempotent(method) &&
-	    !slice_equal_nocase(method, SLICE("PUT")))
-		return;
-	line(&passage->head, SLICE("content-length"),
-	     slice_of(text, number_integer((int64_t)size, text)));
+	if (client_request_tells_length(method, size))
+		line(&passage->head, SLICE("content-length"),
+		     slice_of(text, number_integer((int64_t)size, text)));
 }
 
 bool head_write(struct passage *passage, const struct http_header *set, size_t count,
@@ -393,7 +379,8 @@ bool head_write(struct passage *passage, const struct http_header *set, size_t c
 	     slice_of(passage->id, passage->id_size));
 	write_framing(passage);
 	passage->head_fixed = passage->head.size;
-	return true;
+	return passage->head.size <= GATE_HEAD_SIZE_MAX ||
+	       too_large(why, "the headers are too large");
 }
 
 void head_write_attempt(struct passage *passage, const struct trace_context *trace)

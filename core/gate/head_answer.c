@@ -49,6 +49,10 @@ static struct slice names_of_answer(const struct client_parse *answer,
 			continue;
 		buf_append(scratch, header->value);
 		buf_append_byte(scratch, ',');
+		if (scratch->size > GATE_NAMED_MAX) { /* nobody means that */
+			scratch->size = GATE_NAMED_MAX;
+			break;
+		}
 	}
 	return buf_slice(scratch);
 }

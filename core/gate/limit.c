@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "base/hex.h"
+#include "base/list.h"
 #include "gate/limit_local.h"
 #include "loop/loop.h"
 #include "store/redis_pool.h"

@@ -31,7 +31,6 @@
 #ifndef GATE_LIMIT_H
 #define GATE_LIMIT_H
 
-#include "base/list.h"
 #include "gate/plan.h"
 
 struct loop;

@@ -6,6 +6,7 @@
 
 #include "base/bucket.h"
 #include "base/check.h"
+#include "base/list.h"
 #include "base/random.h"
 
 #include <stdlib.h>

@@ -163,6 +163,13 @@ void passage_refuse(struct passage *passage, const struct fault *why,
 	gate->headers[count++] =
 		(struct http_header){ SLICE("content-type"),
 				      SLICE("application/problem+json") };
+	if (kept.status == 405)
+		gate->headers[count++] = (struct http_header){
+			SLICE("allow"),
+			SLICE("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
+		};
+	if (kept.kind == FAULT_limit && fault_status(&kept) == 503)
+		retry_after_s = 1;
 	if (retry_after_s > 0) {
 		size = snprintf(gate->retry_after, sizeof(gate->retry_after), "%.0f",
 				ceil(fmin(retry_after_s, 1e9)));

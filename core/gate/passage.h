@@ -17,9 +17,11 @@
 #define GATE_PASSAGE_H
 
 #include "base/buf.h"
+#include "base/list.h"
 #include "base/random.h"
 #include "gate/gate.h"
 #include "gate/limit.h"
+#include "http/address_set.h"
 #include "http/client_parse.h"
 #include "http/request_record.h"
 #include "loop/loop.h"
@@ -27,9 +29,10 @@
 struct gate_tunnel;
 struct http_debt;
 
-#define GATE_CLIENT_SIZE 46 /* of an IPv6 address as text, with a NUL */
-#define GATE_ADDRESS_SIZE 80
 #define GATE_REQUEST_ID_SIZE 128
+#define GATE_HEAD_SIZE_MAX (64u << 10) /* of a request to an upstream */
+#define GATE_LINES_MAX 88 /* of the client's and `before`'s; services take 100 in all */
+#define GATE_NAMED_MAX 1024 /* bytes of the names in Connection */
 #define GATE_HEADERS_MAX (CLIENT_PARSE_HEADERS_MAX + GATE_ANSWER_HEADERS_MAX + 16)
 #define GATE_CALLERS 1024 /* lists of tunnels, by client */
 
@@ -72,7 +75,7 @@ struct passage {
 	struct request_record record;
 	struct slice path; /* in normal form; lives as long as the request */
 	bool safe, head_request;
-	char client[GATE_CLIENT_SIZE];
+	char client[ADDRESS_TEXT_SIZE];
 	size_t client_size;
 	char id[GATE_REQUEST_ID_SIZE]; /* X-Request-Id */
 	size_t id_size;
@@ -96,7 +99,7 @@ struct passage {
 	size_t tried_count;
 	unsigned attempts;
 	bool resent; /* after a kept connection that was stale */
-	char address[GATE_ADDRESS_SIZE]; /* of the last attempt */
+	char address[GATE_ADDRESS_TEXT_SIZE]; /* of the last attempt */
 	size_t address_size;
 	struct span *span; /* of the attempt */
 	struct mono attempted; /* when it began */
@@ -119,6 +122,10 @@ void gate_left(struct gate *gate);
 /* The client has left. */
 void passage_gone(void *context);
 
+/* Whom limits and tunnels count: the client's address; of IPv6 its network, in bytes, for
+ * whoever holds one of its addresses holds them all. */
+struct slice passage_network(const struct passage *passage, uint8_t bytes[16]);
+
 /* --- passage.c -------------------------------------------------------------------- */
 
 /* One to fill in, in gate->passages, with no trace of its last request. */
@@ -132,7 +139,7 @@ void passage_free(struct passage *passage);
 void passage_conclude(struct passage *passage, int status, const struct fault *why);
 
 /* Answers with a failure and concludes. The attempt is over. retry_after_s 0: nothing is
- * said about that. */
+ * said about that, but for a bound of our own (503 limit): one second. */
 void passage_refuse(struct passage *passage, const struct fault *why,
 		    double retry_after_s);
 

@@ -30,7 +30,7 @@ struct gate_tunnel {
 	struct list caller; /* of one of gate->callers */
 	struct gate *gate;
 	struct passage *passage; /* NULL: open */
-	char client[GATE_CLIENT_SIZE];
+	char client[ADDRESS_TEXT_SIZE];
 	size_t client_size;
 	struct gate_attempt attempt;
 	bool attempting; /* open: it is not over */
@@ -56,7 +56,8 @@ static struct list *callers_of(struct gate *gate, struct slice client)
 
 bool tunnel_create(struct passage *passage, struct fault *why)
 {
-	struct slice client = slice_of(passage->client, passage->client_size);
+	uint8_t bytes[16];
+	struct slice client = passage_network(passage, bytes);
 	struct list *callers = callers_of(passage->gate, client);
 	unsigned most = passage->route->upgrades_per_client_max, count = 0;
 	struct gate_tunnel *tunnel;
@@ -74,8 +75,8 @@ bool tunnel_create(struct passage *passage, struct fault *why)
 	tunnel = mem_zeroed(1, sizeof(*tunnel));
 	tunnel->gate = passage->gate;
 	tunnel->passage = passage;
-	memcpy(tunnel->client, passage->client, passage->client_size);
-	tunnel->client_size = passage->client_size;
+	memcpy(tunnel->client, client.at, client.size);
+	tunnel->client_size = client.size;
 	tunnel->idle_ms = passage->route->idle_timeout_ms;
 	list_init(&tunnel->member);
 	list_append(callers, &tunnel->caller);

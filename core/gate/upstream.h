@@ -44,7 +44,6 @@
 #define GATE_UPSTREAM_H
 
 #include "base/breaker.h"
-#include "base/list.h"
 #include "gate/plan.h"
 #include "http/http_connection.h"
 
@@ -57,6 +56,7 @@ struct gate_attempt;
 
 #define GATE_TRIED_MAX 8
 #define GATE_ADDRESSES_MAX 256
+#define GATE_ADDRESS_TEXT_SIZE 56 /* "[IPv6]:65535" and a NUL */
 
 /* All from the loop, never from inside a function of this file. */
 struct gate_attempt_events {
@@ -120,7 +120,8 @@ struct gate_upstream *gate_upstream_find(struct gate_upstreams *upstreams,
 struct gate_address *gate_upstream_pick(struct gate_upstream *upstream,
 					struct gate_address *const *tried,
 					size_t tried_count, struct fault *why);
-struct slice gate_address_text(const struct gate_address *address); /* "127.0.0.1:8001" */
+/* "127.0.0.1:8001"; shorter than GATE_ADDRESS_TEXT_SIZE. */
+struct slice gate_address_text(const struct gate_address *address);
 struct slice gate_address_host(const struct gate_address *address);
 unsigned gate_address_port(const struct gate_address *address);
 

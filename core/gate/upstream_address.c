@@ -8,19 +8,12 @@
 #include "gate/upstream_inside.h"
 
 #include "base/check.h"
+#include "http/address_set.h"
 #include "watch/log.h"
 #include "watch/metrics.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-static const char *const state_names[] = {
-	[BREAKER_closed] = "closed",
-	[BREAKER_open] = "open",
-	[BREAKER_half_open] = "half_open",
-};
 
 static const char *const shown_names[] = {
 	[GATE_SHOWN_up] = "up",
@@ -102,7 +95,7 @@ static void breaker_moved(struct gate_address *address, enum breaker_state befor
 	show(address);
 	series_add(meter_own(loop_observer(address_loop(address))->meter,
 			     METRIC_gateway_breaker, 3, address->upstream->def.name,
-			     address->whole, slice_text(state_names[now])),
+			     address->whole, slice_text(breaker_state_name(now))),
 		   1);
 	if (now == BREAKER_closed)
 		say(address, LOG_info, "a breaker has closed", NULL);
@@ -174,21 +167,19 @@ void address_breaker_reset(struct gate_address *address)
 
 /* --- coming and going ------------------------------------------------------------- */
 
-static void address_write(struct gate_address *address, const struct http_address *at)
+static void write_text(struct gate_address *address, const struct http_address *at)
 {
-	const struct sockaddr_in *four = (const struct sockaddr_in *)&at->at;
-	const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)&at->at;
-	bool is_six = at->at.ss_family == AF_INET6;
-	char host[INET6_ADDRSTRLEN] = "";
+	char host[ADDRESS_TEXT_SIZE] = "";
+	struct address read;
+	bool colons;
 
-	inet_ntop(at->at.ss_family,
-		  is_six ? (const void *)&six->sin6_addr : (const void *)&four->sin_addr,
-		  host, sizeof(host));
-	address->port = ntohs(is_six ? six->sin6_port : four->sin_port);
-	snprintf(address->text, sizeof(address->text), is_six ? "[%s]:%u" : "%s:%u", host,
+	if (address_of((const struct sockaddr *)&at->at, &read, &address->port))
+		address_write(&read, host);
+	colons = strchr(host, ':');
+	snprintf(address->text, sizeof(address->text), colons ? "[%s]:%u" : "%s:%u", host,
 		 address->port);
 	address->whole = slice_text(address->text);
-	address->host = slice_of(address->text + is_six, strlen(host));
+	address->host = slice_of(address->text + colons, strlen(host));
 }
 
 static struct gate_address *address_create(struct gate_upstream *upstream,
@@ -199,7 +190,7 @@ static struct gate_address *address_create(struct gate_upstream *upstream,
 	address->upstream = upstream;
 	address->at.list[0] = *at;
 	address->at.count = 1;
-	address_write(address, at);
+	write_text(address, at);
 	address->up = true;
 	list_init(&address->member);
 	list_init(&address->idle);

@@ -9,8 +9,6 @@
  * many workers and addresses does not ask all at once. */
 #include "gate/upstream_inside.h"
 
-#include "base/check.h"
-
 #include <stdio.h>
 
 #define ANSWER_SIZE_MAX (64 * 1024)

@@ -18,12 +18,11 @@
 
 #include "base/bucket.h"
 #include "base/buf.h"
+#include "base/list.h"
 #include "base/random.h"
 #include "gate/upstream.h"
 #include "http/http_connection.h"
 #include "loop/loop.h"
-
-#define GATE_ADDRESS_TEXT_SIZE 56 /* "[IPv6]:65535" and a NUL */
 
 struct client_lookups;
 struct http_url;

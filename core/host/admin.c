@@ -137,6 +137,12 @@ static void write_readiness(const struct readiness *readiness, bool ready, bool 
 	json_close_object(&json);
 }
 
+/* Without Redis the limits of a gateway go on, each worker's by itself. */
+static bool is_needed(const struct admin *admin, int dependency)
+{
+	return dependency != DEPENDENCY_redis || !admin->config.api->gate;
+}
+
 static void on_finish(void *context)
 {
 	struct readiness *readiness = context;
@@ -145,7 +151,8 @@ static void on_finish(void *context)
 	bool ready = !draining;
 
 	for (int i = 0; i < DEPENDENCIES; i++)
-		ready = ready && readiness->parts[i].why.kind == FAULT_none;
+		ready = ready && (readiness->parts[i].why.kind == FAULT_none ||
+				  !is_needed(admin, i));
 	buf_reset(&admin->text);
 	write_readiness(readiness, ready, draining, &admin->text);
 	if (readiness->request)

@@ -3,9 +3,10 @@
  *
  * /health says that the loop turns. /ready asks the stores (a statement, a PING, the
  * state of the broker's connections), each within READY_TIMEOUT_MS, and names the one
- * that fails and why; it is 503 while the process drains. It tells of the service's
- * generation too, whose state does not change the status: an old one serves when the
- * newest does not load. None is traced or logged; all are counted.
+ * that fails and why; it is 503 while the process drains. Redis does not decide about a
+ * gateway, which goes on without it. It tells of the service's generation too, whose
+ * state does not change the status: an old one serves when the newest does not load.
+ * None is traced or logged; all are counted.
  */
 #ifndef HOST_ADMIN_H
 #define HOST_ADMIN_H

@@ -421,6 +421,7 @@ static void on_look(void *context)
 	struct worker_service *worker = context;
 	bool late = clock_mono().ns >= worker->drain_until.ns;
 
+	wiring_close_tunnels(worker->config.wiring); /* one may have opened since */
 	if (late || (is_idle(worker) && worker_ports_end(&worker->ports)))
 		loop_stop(worker->loop);
 	else
@@ -439,7 +440,6 @@ static void on_drain(void *context)
 	job_runner_stop(worker->current->jobs);
 	worker_ports_drain(&worker->ports);
 	socket_hub_close_all(worker->config.wiring->api.sockets, GOING_AWAY);
-	wiring_close_tunnels(worker->config.wiring);
 	on_look(worker);
 }
 

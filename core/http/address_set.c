@@ -4,6 +4,7 @@
 #include "base/check.h"
 
 #include <arpa/inet.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 
 #define MAPPED_SIZE 12 /* bytes before those of an IPv4 address */
@@ -26,6 +27,24 @@ struct address_set {
 static bool is_v4(const struct address *address)
 {
 	return memcmp(address->bytes, mapped, MAPPED_SIZE) == 0;
+}
+
+bool address_of(const struct sockaddr *at, struct address *address, unsigned *port)
+{
+	const struct sockaddr_in *four = (const struct sockaddr_in *)at;
+	const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)at;
+
+	if (at->sa_family == AF_INET) {
+		memcpy(address->bytes, mapped, MAPPED_SIZE);
+		memcpy(address->bytes + MAPPED_SIZE, &four->sin_addr, 4);
+		*port = ntohs(four->sin_port);
+	} else if (at->sa_family == AF_INET6) {
+		memcpy(address->bytes, &six->sin6_addr, sizeof(address->bytes));
+		*port = ntohs(six->sin6_port);
+	} else {
+		return false;
+	}
+	return true;
 }
 
 bool address_read(struct slice text, struct address *address)
@@ -141,11 +160,6 @@ struct address_set *address_set_create(struct slice list, struct fault *why)
 void address_set_destroy(struct address_set *set)
 {
 	free(set);
-}
-
-bool address_set_empty(const struct address_set *set)
-{
-	return set->count == 0;
 }
 
 bool address_set_has(const struct address_set *set, const struct address *address)

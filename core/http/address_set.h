@@ -13,9 +13,14 @@
 
 #define ADDRESS_TEXT_SIZE 46 /* the longest, with a NUL */
 
+struct sockaddr;
+
 struct address {
 	uint8_t bytes[16];
 };
+
+/* Of a socket, with its port. False: it is of another family. */
+bool address_of(const struct sockaddr *at, struct address *address, unsigned *port);
 
 /* "192.0.2.7", "::1", "fe80::1%eth0" (the zone is not kept). False: no address. */
 bool address_read(struct slice text, struct address *address);
@@ -31,7 +36,6 @@ struct address_set;
 struct address_set *address_set_create(struct slice list, struct fault *why);
 void address_set_destroy(struct address_set *set); /* NULL is allowed */
 
-bool address_set_empty(const struct address_set *set);
 bool address_set_has(const struct address_set *set, const struct address *address);
 
 #endif

@@ -10,15 +10,13 @@
 
 #include "base/arena.h"
 #include "base/check.h"
+#include "http/address_set.h"
 #include "http/client_origin.h"
+#include "http/client_record.h"
 #include "http/client_request.h"
 #include "loop/loop.h"
-#include "watch/metrics.h"
 #include "watch/trace.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 struct http_client {
@@ -54,11 +52,6 @@ struct call {
 
 /* --- what is recorded ------------------------------------------------------------- */
 
-static struct slice method_name(const struct call *call)
-{
-	return client_request_known(call->method) ? call->method : SLICE("_OTHER");
-}
-
 static void span_begin(struct call *call, const struct trace_context *parent)
 {
 	struct tracer *tracer = loop_observer(call->client->loop)->tracer;
@@ -71,7 +64,8 @@ static void span_begin(struct call *call, const struct trace_context *parent)
 				&call->parent);
 	if (!span_recording(call->span))
 		return;
-	span_attr(call->span, attr_text(SLICE("http.request.method"), method_name(call)));
+	span_attr(call->span, attr_text(SLICE("http.request.method"),
+					client_record_method(call->method)));
 	if (!known)
 		span_attr(call->span,
 			  attr_text(SLICE("http.request.method_original"), call->method));
@@ -86,52 +80,36 @@ static void span_begin(struct call *call, const struct trace_context *parent)
 static void span_peer(struct call *call)
 {
 	const struct http_address *peer = &call->ticket.peer;
-	const struct sockaddr_in *four = (const struct sockaddr_in *)&peer->at;
-	const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)&peer->at;
-	bool is_four = peer->at.ss_family == AF_INET;
-	char text[INET6_ADDRSTRLEN];
+	char text[ADDRESS_TEXT_SIZE];
+	struct address address;
+	unsigned port;
 
-	if (peer->size == 0 || !inet_ntop(peer->at.ss_family,
-					  is_four ? (const void *)&four->sin_addr
-						  : (const void *)&six->sin6_addr,
-					  text, sizeof(text)))
+	if (peer->size == 0 ||
+	    !address_of((const struct sockaddr *)&peer->at, &address, &port))
 		return;
-	span_attr(call->span, attr_text(SLICE("network.peer.address"), slice_text(text)));
-	span_attr(call->span,
-		  attr_integer(SLICE("network.peer.port"),
-			       ntohs(is_four ? four->sin_port : six->sin6_port)));
+	span_attr(call->span, attr_text(SLICE("network.peer.address"),
+					address_write(&address, text)));
+	span_attr(call->span, attr_integer(SLICE("network.peer.port"), port));
 }
 
-/* Ends the span and counts the call. error: the kind or the status as text; empty when
- * all is well. */
-static void record(struct call *call, struct slice status, struct slice error,
-		   const struct fault *why)
+static void record(struct call *call, int status, const struct fault *why)
 {
-	const struct observer *observer = loop_observer(call->client->loop);
+	const struct client_record record = {
+		.method = client_record_method(call->method),
+		.server = call->url.authority,
+		.began = call->began,
+		.status = status,
+		.why = why,
+	};
 
-	series_observe(meter_own(observer->meter, METRIC_http_client_duration, (size_t)4,
-				 method_name(call), call->url.authority, status, error),
-		       mono_seconds(call->began, clock_mono()));
 	if (call->span && span_recording(call->span)) {
-		unsigned long long number;
-
 		span_peer(call);
 		if (call->resends > 0)
 			span_attr(call->span,
 				  attr_integer(SLICE("http.request.resend_count"),
 					       call->resends));
-		if (slice_to_uint(status, &number)) {
-			span_attr(call->span,
-				  attr_integer(SLICE("http.response.status_code"),
-					       (int64_t)number));
-			span_attr(call->span, attr_text(SLICE("network.protocol.version"),
-							SLICE("1.1")));
-		}
-		if (error.size > 0 && !(why && why->kind == FAULT_cancelled))
-			span_fail(call->span, error,
-				  why ? slice_text(why->detail) : SLICE(""));
 	}
-	span_end(call->span);
+	client_record_end(loop_observer(call->client->loop), call->span, &record);
 	call->span = NULL;
 }
 
@@ -157,7 +135,7 @@ static void call_fail(struct call *call, const struct fault *why)
 {
 	client_ticket_withdraw(&call->ticket);
 	if (call->url.authority.size > 0)
-		record(call, SLICE(""), slice_text(fault_name(why->kind)), why);
+		record(call, 0, why);
 	call_deliver(call, NULL, why);
 }
 
@@ -169,11 +147,8 @@ static void on_answered(void *context, struct client_ticket *ticket,
 				     .headers = answer->headers,
 				     .header_count = answer->header_count,
 				     .body = buf_slice(&answer->body) };
-	char text[12];
-	struct slice status = { text, (size_t)snprintf(text, sizeof(text), "%d",
-						       answer->status) };
 
-	record(call, status, answer->status >= 400 ? status : SLICE(""), NULL);
+	record(call, answer->status, NULL);
 	call_deliver(call, &given, NULL);
 }
 

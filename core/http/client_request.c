@@ -5,31 +5,47 @@
 
 #include "watch/trace.h"
 
-static bool is_token(struct slice text)
-{
-	for (size_t i = 0; i < text.size; i++) {
-		char c = text.at[i];
+/* RFC 9110, 5.6.2. */
+static const char token[256] = {
+	['!'] = 1, ['#'] = 1, ['$'] = 1, ['%'] = 1, ['&'] = 1, ['\''] = 1, ['*'] = 1,
+	['+'] = 1, ['-'] = 1, ['.'] = 1, ['^'] = 1, ['_'] = 1, ['`'] = 1,  ['|'] = 1,
+	['~'] = 1, ['0'] = 1, ['1'] = 1, ['2'] = 1, ['3'] = 1, ['4'] = 1,  ['5'] = 1,
+	['6'] = 1, ['7'] = 1, ['8'] = 1, ['9'] = 1, ['A'] = 1, ['B'] = 1,  ['C'] = 1,
+	['D'] = 1, ['E'] = 1, ['F'] = 1, ['G'] = 1, ['H'] = 1, ['I'] = 1,  ['J'] = 1,
+	['K'] = 1, ['L'] = 1, ['M'] = 1, ['N'] = 1, ['O'] = 1, ['P'] = 1,  ['Q'] = 1,
+	['R'] = 1, ['S'] = 1, ['T'] = 1, ['U'] = 1, ['V'] = 1, ['W'] = 1,  ['X'] = 1,
+	['Y'] = 1, ['Z'] = 1, ['a'] = 1, ['b'] = 1, ['c'] = 1, ['d'] = 1,  ['e'] = 1,
+	['f'] = 1, ['g'] = 1, ['h'] = 1, ['i'] = 1, ['j'] = 1, ['k'] = 1,  ['l'] = 1,
+	['m'] = 1, ['n'] = 1, ['o'] = 1, ['p'] = 1, ['q'] = 1, ['r'] = 1,  ['s'] = 1,
+	['t'] = 1, ['u'] = 1, ['v'] = 1, ['w'] = 1, ['x'] = 1, ['y'] = 1,  ['z'] = 1,
+};
 
-		if (c <= 0x20 || c >= 0x7f || strchr("\"(),/:;<=>?@[\\]{}", c))
-			return false;
-	}
-	return text.size > 0;
+bool client_request_token_good(struct slice text)
+{
+	char good = text.size > 0;
+
+	for (size_t i = 0; i < text.size; i++)
+		good &= token[(unsigned char)text.at[i]];
+	return good;
 }
 
-static bool is_value(struct slice text)
+bool client_request_value_good(struct slice text)
 {
+	unsigned bad = 0;
+
 	for (size_t i = 0; i < text.size; i++) {
 		unsigned char c = (unsigned char)text.at[i];
 
-		if ((c < 0x20 && c != '\t') || c == 0x7f)
-			return false;
+		bad |= (c < 0x20) & (c != '\t');
+		bad |= c == 0x7f;
 	}
-	return true;
+	return !bad;
 }
 
 bool client_request_header_good(const struct http_header *header)
 {
-	return is_token(header->name) && is_value(header->value);
+	return client_request_token_good(header->name) &&
+	       client_request_value_good(header->value);
 }
 
 static bool in(struct slice name, const char *const *names)
@@ -61,6 +77,12 @@ bool client_request_known(struct slice method)
 					     "PATCH",  "POST", "PUT",  NULL };
 
 	return in(method, names);
+}
+
+bool client_request_tells_length(struct slice method, size_t body_size)
+{
+	return body_size > 0 || !client_request_idempotent(method) ||
+	       slice_equal_nocase(method, SLICE("PUT"));
 }
 
 /* The framing, the connection and the trace are ours. */
@@ -114,7 +136,7 @@ bool client_request_write(struct buf *out, const struct http_call *call,
 {
 	char text[TRACEPARENT_SIZE];
 
-	if (!is_token(call->method))
+	if (!client_request_token_good(call->method))
 		return fault_set(why, FAULT_bad_input, "the method has a bad character");
 	buf_reserve(out, 512 + call->body.size);
 	buf_append(out, call->method);
@@ -130,9 +152,7 @@ bool client_request_write(struct buf *out, const struct http_call *call,
 		if (trace->state.size > 0)
 			line(out, SLICE("tracestate"), trace->state);
 	}
-	/* A method that usually has a body says so when it has none. */
-	if (call->body.size > 0 || !client_request_idempotent(call->method) ||
-	    slice_equal_nocase(call->method, SLICE("PUT")))
+	if (client_request_tells_length(call->method, call->body.size))
 		buf_printf(out, "content-length: %zu\r\n", call->body.size);
 	buf_append(out, SLICE("\r\n"));
 	buf_append(out, call->body);

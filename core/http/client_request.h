@@ -14,8 +14,14 @@ bool client_request_write(struct buf *out, const struct http_call *call,
 			  const struct http_url *url, const struct trace_context *trace,
 			  struct fault *why);
 
-/* Whether a header may be sent as it is. */
+/* Whether a method or a name, a value, and a header of both, may be sent as they are. */
+bool client_request_token_good(struct slice text);
+bool client_request_value_good(struct slice text);
 bool client_request_header_good(const struct http_header *header);
+
+/* Whether the length of the body is told: a method that usually has a body says so when
+ * it has none. */
+bool client_request_tells_length(struct slice method, size_t body_size);
 
 /* Which methods change nothing, which may be repeated, which telemetry knows by name. */
 bool client_request_safe(struct slice method);

@@ -6,9 +6,9 @@
  *        any --ended--> (freed)
  *
  * It does not know calls, origins or deadlines: who uses it and how long is decided above
- * (client_origin.c for scripts, gate/upstream.c for forwarding). What happens is told
- * through event functions, always from the loop and never from inside a function of this
- * file. Any of them may close the connection; what the event lent is gone then.
+ * (client_origin.c for scripts, gate/upstream_attempt.c for forwarding). What happens is
+ * told through event functions, always from the loop and never from inside a function of
+ * this file. Any of them may close the connection; what the event lent is gone then.
  *
  * An answer is gathered and told whole (answered); or it is streamed: its head, each
  * piece of its body as it was read, then answered, with an empty body. Memory is bounded

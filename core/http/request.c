@@ -9,7 +9,6 @@
 
 #include <h2o.h>
 
-#include <errno.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -262,9 +261,15 @@ static void server_look(void *context)
 	server_look_soon(server);
 }
 
-static void request_stirred_tls(struct server_connection *connection)
+/* Something can be read, or the stream has ended. h2o must not read it: the buffer it
+ * would read into holds the request. */
+static void request_stirred(h2o_socket_t *socket, const char *err)
 {
-	h2o_socket_read_stop(connection->socket);
+	struct server_connection *connection = socket->on_close.data;
+
+	h2o_socket_read_stop(socket);
+	if (!connection->watched) /* answered, and h2o has not finished yet */
+		return;
 	if (client_has_left(connection)) {
 		server_request_abandon(connection->watched, FAULT_cancelled,
 				       "the client left");
@@ -273,32 +278,6 @@ static void request_stirred_tls(struct server_connection *connection)
 	list_remove(&connection->blind);
 	list_append(&connection->server->blind, &connection->blind);
 	server_look_soon(connection->server);
-}
-
-/* Something can be read, or the stream has ended. h2o must not read it: the buffer it
- * would read into holds the request. */
-static void request_stirred(h2o_socket_t *socket, const char *err)
-{
-	struct server_connection *connection = socket->on_close.data;
-	char byte;
-	ssize_t got;
-
-	if (!connection->watched) { /* answered, and h2o has not finished yet */
-		h2o_socket_read_stop(socket);
-		return;
-	}
-	if (socket->ssl) {
-		request_stirred_tls(connection);
-		return;
-	}
-	got = recv(h2o_socket_get_fd(socket), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-	if (got < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	h2o_socket_read_stop(socket);
-	if (got <=
-	    0) /* otherwise the next request, pipelined: its end cannot be seen past it */
-		server_request_abandon(connection->watched, FAULT_cancelled,
-				       "the client left");
 }
 
 /* --- refusals: cold --------------------------------------------------------------- */
@@ -377,24 +356,13 @@ struct slice http_request_authority(const struct http_request *request)
 
 static void connection_ask_peer(struct server_connection *connection, h2o_conn_t *h2o)
 {
-	const struct slice mapped = SLICE("::ffff:"); /* RFC 4291, 2.5.5.2 */
 	struct sockaddr_storage at;
-	char text[NI_MAXHOST];
-	struct slice peer;
-	size_t size = h2o->callbacks->get_peername(h2o, (struct sockaddr *)&at);
-	size_t length = SIZE_MAX;
+	struct address address;
+	unsigned port;
 
-	if (size != 0)
-		length = h2o_socket_getnumerichost((struct sockaddr *)&at,
-						   (socklen_t)size, text);
-	if (length >= sizeof(connection->peer))
-		return;
-	peer = slice_of(text, length);
-	/* So an IPv4 client looks where one socket takes both families. */
-	if (slice_starts_with(peer, mapped) && memchr(text, '.', length))
-		peer = slice_of(text + mapped.size, length - mapped.size);
-	memcpy(connection->peer, peer.at, peer.size);
-	connection->peer_size = peer.size;
+	if (h2o->callbacks->get_peername(h2o, (struct sockaddr *)&at) != 0 &&
+	    address_of((const struct sockaddr *)&at, &address, &port))
+		connection->peer_size = address_write(&address, connection->peer).size;
 }
 
 struct slice http_request_peer(struct http_request *request)

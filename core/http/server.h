@@ -63,9 +63,8 @@ struct http_request;
 typedef void http_handler_fn(void *context, struct http_request *request);
 
 /* Told of each answer that the server gives without the handler; scheme is "http" or
- * "https". It puts the id of the
- * trace that tells of it into trace_id, terminated; as it was, empty, the answer has
- * none. */
+ * "https". It puts the id of the trace that tells of it into trace_id, terminated; as it
+ * was, empty, the answer has none. */
 typedef void http_refused_fn(void *context, struct slice scheme, struct slice method,
 			     const struct fault *why, char trace_id[33]);
 

@@ -15,10 +15,10 @@
  *
  * h2o stops reading an HTTP/1 connection while its request is served, and so would not
  * notice that the client leaves. The request therefore watches the socket itself, without
- * reading from it (h2o's buffer holds the request and must not move): a peek tells the
- * end of the stream from the next pipelined request. That also saves h2o from taking the
- * socket out of epoll and back. With TLS a client that leaves says so first: bytes hide
- * the end of its stream, which is then looked for by a timer.
+ * reading from it (h2o's buffer holds the request and must not move). That also saves h2o
+ * from taking the socket out of epoll and back. Bytes, of the next pipelined request or of
+ * TLS' own goodbye, hide the end of the stream behind them, which is then looked for by a
+ * timer.
  *
  * Requests of HTTP/2 are handed over by a deferred call, when h2o has read what there
  * was: a client that opens streams only to reset them at once (CVE-2023-44487) has reset
@@ -28,6 +28,7 @@
 #define HTTP_SERVER_INSIDE_H
 
 #include "base/buf.h"
+#include "http/address_set.h"
 #include "http/request.h"
 #include "http/server.h"
 #include "loop/loop.h"
@@ -37,7 +38,6 @@ struct ssl_ctx_st;
 struct st_h2o_pathconf_t;
 struct st_h2o_req_t;
 struct st_h2o_socket_t;
-struct address_set;
 struct http_upgraded;
 struct server_stream;
 struct websocket;
@@ -72,8 +72,6 @@ struct http_server {
 	struct timer look; /* at them */
 };
 
-#define SERVER_PEER_SIZE 46 /* of an IPv6 address as text, with a NUL */
-
 struct server_connection {
 	struct list member;
 	struct http_server *server;
@@ -96,7 +94,7 @@ struct server_connection {
 	bool receiving; /* at the last sweep */
 	struct mono since; /* idle, or seen receiving, or seen taking, since */
 	int linger_fd; /* -1: no */
-	char peer[SERVER_PEER_SIZE]; /* the client's address, once asked for */
+	char peer[ADDRESS_TEXT_SIZE]; /* the client's address, once asked for */
 	size_t peer_size;
 };
 

@@ -296,9 +296,9 @@ static void span_begin(struct redis_command *command, const struct trace_context
 	struct span *span;
 
 	command->trace = *trace;
-	command->state =
-		mem_copy(trace->state.size ? trace->state.at : "", trace->state.size);
-	command->trace.state.at = command->state;
+	if (trace->state.size)
+		command->trace.state.at = command->state =
+			mem_copy(trace->state.at, trace->state.size);
 	span = span_start(loop_observer(pool->loop)->tracer, SPAN_client, name,
 			  &command->trace);
 	command->span = span;

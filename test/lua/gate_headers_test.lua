@@ -28,6 +28,16 @@ test.case("what belongs to a connection is not set", function()
   end
 end)
 
+test.case("what the gateway says of a request itself is not set on it", function()
+  for _, name in ipairs {
+    "X-Request-Id", "X-Forwarded-For", "traceparent", "tracestate", "Forwarded",
+    "X-Envoy-Expected-Rq-Timeout-Ms",
+  } do
+    refused("said by the gateway", headers.read({ [name] = "x" }, true))
+  end
+  test.equal(headers.read({ ["X-User"] = "7" }, true), { ["x-user"] = "7" })
+end)
+
 test.case("there are not more headers than the host takes", function()
   local many = {}
   for i = 1, 33 do

@@ -72,6 +72,13 @@ test.case("only /ws lets another protocol through, and so many of a client", fun
   test.equal(routes()["/ws"].upgrades_per_client_max, 100)
 end)
 
+test.case("a few clients' sockets are not all that the rest could have", function()
+  for _, upstream in ipairs(gateway.gate.upstreams) do
+    local sockets = upstream.name == "notifications"
+    test.equal(upstream.connections_max, sockets and 4096 or 512, upstream.name)
+  end
+end)
+
 test.case("an order has more time than the rest", function()
   test.equal(routes()["/api/v1/orders"].timeout_ms, 12000)
   test.equal(routes()["/api/v1/users"].timeout_ms, 6000)

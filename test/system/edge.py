@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: MIT
 """What the tests of the gateway share: an upstream that does as it is told, and a gateway before it."""
 import contextlib
-import re
 import socket
 import struct
 import threading
 import time
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families as prometheus
 
+from attacker import connect, read_all
 from host_test import Host
 from lab import CHECKOUT
 
@@ -17,10 +18,11 @@ MIB = 1 << 20
 
 class Upstream:
     """A server of plain sockets: what it answers to a path is a function of (connection, request).
-    Everything else gets 200 with the request's own target. All requests are kept."""
+    Everything else gets 200 with the request's own target. All requests are kept. Those in
+    early answer before they have read the body."""
 
-    def __init__(self, paths=None, port=0):
-        self.paths = paths or {}
+    def __init__(self, paths=None, port=0, early=()):
+        self.paths, self.early = paths or {}, early
         self.requests, self.connections, self.open = [], 0, set()
         self.listener = socket.create_server(("127.0.0.1", port), backlog=512)
         self.port = self.listener.getsockname()[1]
@@ -42,8 +44,10 @@ class Upstream:
         with contextlib.suppress(OSError, ValueError), connection:
             file = connection.makefile("rb")
             while request := Request.read(file):
-                self.requests.append(request)
                 answer = self.paths.get(request.path, echo)
+                if answer not in self.early:
+                    request.read_body(file)
+                self.requests.append(request)
                 if answer(connection, request) is False:
                     break
         self.open.discard(connection)
@@ -73,10 +77,11 @@ class Request:
         while text := file.readline(65536).rstrip(b"\r\n").decode("latin-1"):
             name, value = text.split(":", 1)
             headers.append((name.lower(), value.strip()))
-        request = Request(line, headers, b"")
-        assert request.header("transfer-encoding") is None, "bodies come with their length"
-        request.body = file.read(int(request.header("content-length") or 0))
-        return request
+        return Request(line, headers, b"")
+
+    def read_body(self, file):
+        assert self.header("transfer-encoding") is None, "bodies come with their length"
+        self.body = file.read(int(self.header("content-length") or 0))
 
     def header(self, name):
         found = [value for other, value in self.headers if other == name]
@@ -197,20 +202,12 @@ def edge(tmp_path):
 
 def exchange(host, data, seconds=15):
     """What a raw request brings until the connection ends."""
-    got = b""
-    with socket.create_connection(("127.0.0.1", host.port), timeout=seconds) as connection:
-        connection.sendall(data)
-        with contextlib.suppress(ConnectionError):
-            while part := connection.recv(65536):
-                got += part
-    return got
+    with connect(host, data) as connection:
+        connection.settimeout(seconds)
+        return read_all(connection)
 
 
 def labelled(text, name, **labels):
     """The sum of the series of this name that have these labels."""
-    total = 0.0
-    for line in text.splitlines():
-        found = re.fullmatch(rf"{name}(?:\{{(.*)\}})? (\S+)", line)
-        if found and all(f'{key}="{value}"' in (found[1] or "") for key, value in labels.items()):
-            total += float(found[2])
-    return total
+    return sum(sample.value for family in prometheus(text) for sample in family.samples
+               if sample.name == name and labels.items() <= sample.labels.items())

@@ -248,7 +248,7 @@ def test_a_list_in_a_file_is_followed(edge, upstream, tmp_path):  # noqa: F811
         assert requests.get(f"http://127.0.0.1:{host.port}/x", timeout=5).status_code == 200
     assert len(one.requests) == count
     file.unlink()
-    time.sleep(0.5)
+    wait_until(lambda: any("keeps its addresses" in line["message"] for line in host.lines()), 5, "that it is missed")
     assert requests.get(f"http://127.0.0.1:{host.port}/x", timeout=5).status_code == 200, "what is known stays"
 
 

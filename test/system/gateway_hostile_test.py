@@ -53,9 +53,9 @@ def reset_in_the_middle(connection, _):
 
 
 def early(connection, request):
-    """The answer is there before the body is read; then the connection ends."""
+    """The answer is there before the body is read, which nobody wants any more."""
     connection.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno")
-    return False
+    return until_closed(connection)
 
 
 PATHS = {
@@ -85,7 +85,7 @@ PATHS = {
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """One gateway before one upstream, for what leaves both as they were."""
-    behind = Upstream(PATHS)
+    behind = Upstream(PATHS, early=(early,))
     host = gateway(tmp_path_factory.mktemp("edge"), declaration(
         behind.url, "breaker = false, retry = false, connections_max = 200",
         f"timeout_ms = {TIMEOUT_MS}, idle_timeout_ms = 1000, body_size_max = 1000000"))
@@ -134,8 +134,11 @@ def test_a_head_without_end_is_a_bad_gateway_and_holds_little(site, path):
 
 
 def test_chunks_that_are_more_frame_than_content_are_cut(site):
-    with Watch(site) as watch, contextlib.suppress(requests.RequestException):
-        get(site, "/framing")
+    with Watch(site) as watch:
+        got = exchange(site, b"GET /framing HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    assert got.startswith(b"HTTP/1.1 200 ") or got.startswith(b"HTTP/1.1 502 "), got
+    if got.startswith(b"HTTP/1.1 200 "):
+        assert not got.endswith(b"\r\n0\r\n\r\n") and got.split(b"\r\n\r\n", 1)[1].count(b"a") < 100
     assert watch.grown_mib() < 8
     assert get(site, "/quick").text == "quick"
 
@@ -179,7 +182,7 @@ def test_what_nobody_asked_for_is_nobodys_answer(site):
 
 def test_an_answer_before_the_body_was_read_counts(site):
     answer = requests.post(f"http://127.0.0.1:{site.port}/early", data=b"x" * 900000, timeout=20)
-    assert (answer.status_code, answer.text) in ((403, "no"),) or answer.json()["kind"] == "uncertain"
+    assert (answer.status_code, answer.text) == (403, "no")
 
 
 def test_100_mb_pass_through_in_little_memory_however_slowly_they_are_read(site):
@@ -209,10 +212,10 @@ def test_a_request_that_can_be_read_in_two_ways_does_not_pass(site, shape):
 
 
 @pytest.mark.parametrize("headers, gone, kept", [
-    ({"Connection": "close, X-Secret", "X-Secret": "1"}, ["x-secret", "connection"], []),
+    ({"Connection": "close, X-Secret", "X-Secret": "1"}, ["x-secret"], []),
     ({"Connection": "keep-alive, Host, Content-Length, X-Forwarded-For"}, ["keep-alive"], ["host", "x-forwarded-for"]),
     ({"Keep-Alive": "timeout=9", "Proxy-Connection": "close", "TE": "trailers, gzip", "Upgrade": "x"},
-     ["keep-alive", "proxy-connection", "upgrade"], []),
+     ["keep-alive", "proxy-connection", "te", "upgrade"], []),
     ({"Proxy-Authorization": "Basic x"}, ["proxy-authorization"], []),
     ({"X-Envoy-Expected-Rq-Timeout-Ms": "1"}, [], ["x-envoy-expected-rq-timeout-ms"]),
 ], ids=["named", "named to mislead", "hop by hop", "of proxies", "a deadline of its own"])
@@ -220,7 +223,7 @@ def test_what_belongs_to_a_connection_ends_with_it(site, headers, gone, kept):
     requests.post(f"http://127.0.0.1:{site.port}/headers", data=b"body", headers=headers, timeout=10)
     seen = site.upstream.asked("/headers")[-1]
     assert seen.body == b"body" and seen.header("content-length") == "4"
-    assert not {name for name, _ in seen.headers} & set(gone) - {"connection"}
+    assert not {name for name, _ in seen.headers} & set(gone)
     assert all(seen.header(name) for name in kept)
     assert seen.header("connection") in (None, "keep-alive")
     if "X-Envoy-Expected-Rq-Timeout-Ms" in headers:

@@ -11,6 +11,7 @@ import time
 import pytest
 import requests
 
+from attacker import memory_kib
 from edge import Upstream, declaration, echo, gateway, labelled
 from lab import free_port, wait_until
 
@@ -104,6 +105,8 @@ def test_without_redis_each_gateway_limits_by_itself_at_once_and_says_so(site):
     wait_until(lambda: any(line["message"] == "limits are decided without Redis" for line in one.lines()), 10,
                "the log line")
     assert labelled(one.get("/metrics").text, "gateway_limited_requests_total", limit="all", by="local") > 0
+    ready = one.get("/ready")
+    assert (ready.status_code, ready.json()["dependencies"][0]["status"]) == (200, "down"), "it serves, and says so"
     passed, allowed = site.press(site.gateways)
     assert abs(passed / (2 * allowed) - 1) < 0.1, (passed, allowed)
 
@@ -165,7 +168,7 @@ def test_a_crowd_of_callers_holds_little(tmp_path):
 local each = edge:limit("each", { requests = 1, per_s = 3600, burst = 1, by = "header:x-key" })
 """))
     try:
-        before = resident(host)
+        before = memory_kib(host)
 
         def crowd(start):
             session = requests.Session()
@@ -177,13 +180,8 @@ local each = edge:limit("each", { requests = 1, per_s = 3600, burst = 1, by = "h
             thread.start()
         for thread in threads:
             thread.join()
-        assert resident(host) - before < 6 * 1024
+        assert memory_kib(host) - before < 6 * 1024
         assert get(host, "/", **{"X-Key": "caller-19999"}).status_code == 429
     finally:
         host.end()
         upstream.close()
-
-
-def resident(host):
-    with open(f"/proc/{host.process.pid}/status", encoding="ascii") as file:
-        return int(re.search(r"VmRSS:\s+(\d+)", file.read()).group(1))

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """What passes the gateway arrives as it was sent, and what it adds is what it says."""
+import contextlib
 import gzip
 import json
 import re
@@ -14,11 +15,13 @@ import requests
 
 import ws_client
 from edge import (MIB, declaration, echo, edge, exchange, gateway, labelled, large, ok, says,  # noqa: F401
-                  upstream)
+                  until_closed, upstream)
 from host_test import script, serve  # noqa: F401
 from lab import free_port, wait_until
 
 FILE = bytes(range(256)) * 40
+HANDSHAKE = (b"GET /echo HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+             b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
 
 
 def ranges(connection, request):
@@ -237,18 +240,16 @@ def test_a_websocket_passes_both_ways(edge, serve):  # noqa: F811
 def test_one_client_opens_no_more_websockets_than_it_may(edge, serve):  # noqa: F811
     behind = serve(script('s:ws("/echo", { message = function(conn, text) conn:send(text) end })'))
     host = edge(f"http://127.0.0.1:{behind.port}", route_options="upgrade = true, upgrades_per_client_max = 3")
-    handshake = (b"GET /echo HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                 b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
     held = [socket.create_connection(("127.0.0.1", host.port), timeout=10) for _ in range(4)]
     statuses = []
     for one in held:
-        one.sendall(handshake)
+        one.sendall(HANDSHAKE)
         statuses.append(one.recv(1000).split()[1])
     assert statuses == [b"101"] * 3 + [b"429"]
     held[0].close()
     wait_until(lambda: labelled(host.get("/metrics").text, "gateway_tunnels") == 2, what="room")
     with socket.create_connection(("127.0.0.1", host.port), timeout=10) as again:
-        again.sendall(handshake)
+        again.sendall(HANDSHAKE)
         assert again.recv(1000).split()[1] == b"101"
     for one in held:
         one.close()
@@ -265,6 +266,23 @@ def test_a_websocket_ends_with_its_service_and_does_not_hold_the_gateway(edge, s
     began = time.monotonic()
     assert host.end() == 0
     assert time.monotonic() - began < 8
+
+
+def test_a_websocket_that_opens_while_the_gateway_ends_does_not_hold_it(edge, upstream):  # noqa: F811
+    def late(connection, _):
+        time.sleep(1)
+        connection.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n")
+        return until_closed(connection)
+
+    behind = upstream({"/late": late})
+    host = edge(behind, "--grace_ms", "15000", route_options="upgrade = true")
+    with socket.create_connection(("127.0.0.1", host.port), timeout=20) as one:
+        one.sendall(HANDSHAKE.replace(b"/echo", b"/late"))
+        wait_until(lambda: behind.asked("/late"), what="the handshake")
+        began = time.monotonic()
+        assert host.end() == 0
+        assert time.monotonic() - began < 8
+        assert one.recv(1000).startswith(b"HTTP/1.1 101 ") and not one.recv(1000)
 
 
 def test_an_edit_of_the_policy_counts_at_once_and_loses_nothing(edge, upstream, tmp_path):  # noqa: F811
@@ -293,6 +311,17 @@ def certificate(folder):
     return files
 
 
+def shakes_hands(host, version):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_ciphers("ALL:@SECLEVEL=0")  # the client's own library would refuse old ones
+    context.minimum_version = context.maximum_version = version
+    with socket.create_connection(("127.0.0.1", host.port), timeout=10) as plain, contextlib.suppress(OSError):
+        context.wrap_socket(plain).close()
+        return True
+    return False
+
+
 @pytest.mark.parametrize("http2", [0, 1])
 def test_tls_with_and_without_http2(tmp_path, upstream, http2):  # noqa: F811
     cert, key = certificate(tmp_path)
@@ -310,11 +339,7 @@ def test_tls_with_and_without_http2(tmp_path, upstream, http2):  # noqa: F811
         posted = subprocess.run([*words, "--data-binary", "@" + str(cert), base + "/whole"], stdout=subprocess.PIPE,
                                 text=True, check=True).stdout
         assert " 200 " in posted and behind.asked("/whole")[-1].body == cert.read_bytes()
-        old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        old.check_hostname, old.verify_mode = False, ssl.CERT_NONE
-        old.minimum_version, old.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
-        with pytest.raises((ssl.SSLError, OSError)), socket.create_connection(("127.0.0.1", host.port)) as plain:
-            old.wrap_socket(plain)
+        assert shakes_hands(host, ssl.TLSVersion.TLSv1_2) and not shakes_hands(host, ssl.TLSVersion.TLSv1_1)
     finally:
         assert host.end() == 0, host.printed()
 

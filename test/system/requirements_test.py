@@ -1,18 +1,28 @@
 # SPDX-License-Identifier: MIT
 """Every requirement of the lab oms, by its ID: exercised here, or named in the table of
 scripts/oms/README.md as belonging elsewhere."""
+import contextlib
+import http.client
 import json
+import random
 import re
+import subprocess
 import threading
 import time
 import uuid
 
 import pytest
 import requests
+import yaml
 
+import compose_test
 import metrics_test
 import ws_client
-from lab import CARD, CHECKOUT, wait_until
+from compose_test import read, settings  # noqa: F401
+from edge import Upstream, declaration, gateway
+from gateway_test import certificate
+from host_test import HELLO, Host
+from lab import CARD, CHECKOUT, free_port, wait_until
 from metrics_test import prometheus, samples
 from replicas import Replicas
 
@@ -48,10 +58,10 @@ def elsewhere():
 
 
 class Shop:
-    """The lab and the people in it."""
+    """The lab and the people in it; the container files, and a folder to write to."""
 
-    def __init__(self, lab):
-        self.lab = lab
+    def __init__(self, lab, read_files, folder):
+        self.lab, self.read, self.folder = lab, read_files, folder
 
     def ask(self, method, service, path, who="demo", status=200, key=True, **options):
         headers = dict(options.pop("headers", {}))
@@ -78,8 +88,8 @@ class Shop:
 
 
 @pytest.fixture
-def shop(lab):
-    return Shop(lab)
+def shop(lab, read, tmp_path):  # noqa: F811
+    return Shop(lab, read, tmp_path)
 
 
 def dependencies(shop, service):
@@ -404,7 +414,6 @@ def each_service_has_tables_and_a_role_of_its_own(shop):
 
 @shows("DB-02")
 def redis_has_five_uses(shop):
-    import subprocess
     url = (shop.lab.state / "service/orders/env/ORRERY_REDIS_URL").read_text().strip()
     shop.lab.tokens.pop("demo@orrery.test", None)
     order = shop.order()
@@ -491,6 +500,199 @@ def a_line_leads_to_its_trace(shop):
     lines = wait_until(lambda: [line for line in shop.lab.log_lines("orders") if line.get("trace_id") == trace
                                 and line.get("order_id") == refused.json()["order_id"]], what="the line")
     assert {"timestamp", "level", "service", "message", "trace_id", "span_id", "order_id", "error"} <= set(lines[0])
+
+
+# --- the edge -------------------------------------------------------------------------------
+
+@contextlib.contextmanager
+def serving(host):
+    try:
+        yield host
+    finally:
+        host.end()
+
+
+@shows("OMS-SV-07")
+def the_gateway_finds_the_service_shares_its_load_and_tells_of_it(shop):
+    way_in, operators = shop.lab.url("gateway"), shop.lab.url("gateway_admin")
+    for service in SERVICES:
+        path = f"/api/v1/{service}" + ("/me" if service == "users" else "?limit=1")
+        direct = shop.get(service, path)
+        through = requests.get(way_in + path, headers=shop.lab.headers(), timeout=10)
+        assert (through.status_code, through.json().keys()) == (200, direct.keys())
+    assert requests.get(way_in + "/metrics", timeout=10).status_code == 404
+    found = samples(requests.get(operators + "/metrics", timeout=10).text, "http_requests_total")
+    assert {("/api/v1/" + service, "200") for service in SERVICES} <= {
+        (sample.labels["endpoint"], sample.labels["status"]) for sample in found}
+    assert "gateway" in requests.get(operators + "/", timeout=10).text
+    both = Upstream(), Upstream()
+    with serving(gateway(shop.folder, declaration(",".join(one.url for one in both)))) as host:
+        for number in range(10):
+            assert host.get(f"/turn/{number}").status_code == 200
+    assert [len(one.requests) for one in both] == [5, 5], "in turn"
+    for one in both:
+        one.close()
+
+
+@shows("S-02")
+def clients_come_by_tls(shop):
+    cert, key = certificate(shop.folder)
+    with serving(gateway(shop.folder, declaration(shop.lab.url("orders")), "--tls_certificate", str(cert),
+                         "--tls_key", str(key), "--admin_port", str(free_port()), wait=False)) as host:
+        def listed():
+            with contextlib.suppress(requests.ConnectionError):
+                return requests.get(f"https://127.0.0.1:{host.port}/api/v1/orders?limit=1", verify=str(cert),
+                                    headers=shop.lab.headers(), timeout=10)
+        assert wait_until(listed, what="the gateway").status_code == 200
+        with pytest.raises(requests.ConnectionError):
+            host.get("/api/v1/orders")
+    assert "ORRERY_TLS_CERTIFICATE" in shop.read("compose.yaml compose.tls.yaml")["services"]["gateway"]["environment"]
+
+
+@shows("S-04")
+def who_registers_too_often_is_refused_and_others_are_not(shop):
+    host, port = shop.lab.url("gateway").removeprefix("http://").split(":")
+    client = f"127.{random.randint(1, 250)}.{random.randint(1, 250)}.{random.randint(2, 250)}"
+
+    def register(address):
+        with contextlib.closing(http.client.HTTPConnection(host, int(port), timeout=10, source_address=(address, 0))) as c:
+            c.request("POST", "/api/v1/users/register", "{}", {"Content-Type": "application/json"})
+            return c.getresponse()
+    began = time.monotonic()
+    answers = [register(client) for _ in range(90)]
+    passed = [answer.status for answer in answers].count(422)
+    assert 60 <= passed <= 61 + time.monotonic() - began
+    assert {answer.status for answer in answers} == {422, 429}
+    assert all(int(answer.getheader("Retry-After")) >= 1 for answer in answers if answer.status == 429)
+    assert register("127.0.0.1").status == 422
+
+
+# --- the containers -------------------------------------------------------------------------
+
+def guide(heading):
+    """A section of the deployment guide."""
+    text = (CHECKOUT / "compose/README.md").read_text()
+    return re.search(rf"^## {heading}\n(.*?)(?=^## |\Z)", text, re.M | re.S)[1]
+
+
+def conf(path):
+    return yaml.safe_load((CHECKOUT / "conf" / path).read_text())
+
+
+@shows("M-26")
+def every_exporter_is_scraped_at_its_port(shop):
+    services = shop.read(compose_test.WHOLE)["services"]
+    scraped = dict(compose_test.scraped())
+    for name, port in (("postgres-exporter", 9187), ("redis-exporter", 9121), ("rabbitmq-exporter", 9419),
+                       ("cadvisor", 8081), ("gateway", 8080)):
+        assert services[name]["ports"][-1].split(":")[1:] == [str(port), f"{scraped[name]}/tcp"], name
+    assert scraped["node-exporter"] == 9100
+
+
+@shows("M-27")
+def machine_containers_interface_and_business_are_measured(shop):
+    services = shop.read(compose_test.WHOLE)["services"]
+    assert "/:/host:ro,rslave" in services["node-exporter"]["volumes"]
+    assert "/var/lib/docker:/var/lib/docker:ro" in services["cadvisor"]["volumes"]
+    shop.order()
+    for name in ("http_requests_total", "orders_created_total"):
+        assert shop.value("orders", name) > 0
+
+
+@shows("S-01")
+def the_firewall_between_two_machines_is_told(shop):
+    rows = {tuple(cell.strip() for cell in line.split("|")[1:3]): line.split("|")[3]
+            for line in guide("Two machines").splitlines() if line.startswith("|")}
+
+    def ports(*way):
+        return set(re.findall(r"\d+(?:-\d+)?", rows[way]))
+    assert ports("shop", "watchers") == {"3100", "4317"}
+    assert ports("watchers", "shop") == {"8001-8005", "9100", "8081", "9187", "9121", "9419"}
+
+
+@shows("S-06")
+def a_database_without_tls_is_refused_where_tls_is_asked_for(shop):
+    url = (shop.lab.state / "service/orders/env/ORRERY_POSTGRES_URL").read_text().strip()
+    for mode, status in (("prefer", 200), ("require", 503)):
+        with serving(Host(HELLO, ORRERY_ROOT=str(CHECKOUT), ORRERY_POSTGRES_URL=f"{url}?sslmode={mode}")) as host:
+            assert wait_until(lambda: host.get("/ready").status_code == status, what=mode)
+            assert status == 200 or "SSL" in host.get("/ready").text
+    for name, body in shop.read("compose.yaml")["services"].items():
+        for variable, value in body.get("environment", {}).items():
+            if re.match("ORRERY_POSTGRES.*_URL", variable):
+                assert value.endswith("?sslmode=prefer"), name
+
+
+@shows("S-08")
+def secrets_may_come_from_a_manager(shop):
+    assert "secret manager" in guide("Secrets") and "environment only" in guide("Secrets")
+
+
+@shows("S-09")
+def containers_run_as_nobody_in_particular(shop):
+    services = shop.read(compose_test.WHOLE)["services"]
+    assert {name for name, body in services.items() if str(body["user"]).split(":")[0] in ("0", "root")} == {
+        "alloy", "cadvisor"}, "who reads the machine's engine"
+    assert all(services[name]["user"] == "10001:10001" for name in (*SERVICES, "gateway", "acquirer"))
+
+
+@shows("S-11")
+def production_is_told_from_the_lab(shop):
+    rows = {line.split("|")[1].strip(): line.split("|")[2:4] for line in guide("Lab and production").splitlines()
+            if line.startswith("|")}
+    for row, word in (("metrics", "firewall"), ("database", "secret manager"), ("entry", "TLS from a CA, a WAF"),
+                      ("entry", "floods"), ("logs", "personal data filtered"), ("alerts", "receiver")):
+        assert word in rows[row][1] and rows[row][0].strip(), row
+
+
+@shows("L-03", "L-05")
+def what_containers_print_goes_to_loki_and_is_seen_in_grafana(shop):
+    services = shop.read(compose_test.WHOLE)["services"]
+    assert {services[name]["logging"]["driver"] for name in (*SERVICES, "gateway")} == {"json-file"}
+    alloy = (CHECKOUT / "conf/alloy/config.alloy").read_text()
+    assert 'loki.source.docker "shop"' in alloy and '"LOKI_URL") + "/loki/api/v1/push"' in alloy
+    assert services["alloy"]["environment"]["LOKI_URL"] == compose_test.sources()["loki"]["url"] == "http://loki:3100"
+    assert conf("loki/loki.yaml")["server"]["http_listen_port"] == 3100
+
+
+@shows("L-11")
+def a_line_opens_its_trace_and_a_span_its_lines(shop):
+    found = compose_test.sources()
+    to_trace, = found["loki"]["jsonData"]["derivedFields"]
+    assert (to_trace["matcherRegex"], to_trace["datasourceUid"]) == ("trace_id", "tempo")
+    to_logs = found["tempo"]["jsonData"]["tracesToLogsV2"]
+    assert (to_logs["datasourceUid"], to_logs["filterByTraceID"]) == ("loki", True)
+    trace = uuid.uuid4().hex
+    requests.get(shop.lab.url("gateway", "/api/v1/orders"), timeout=10, headers=shop.lab.headers(
+        traceparent=f"00-{trace}-{'b7' * 8}-01"))
+    alloy = (CHECKOUT / "conf/alloy/config.alloy").read_text()
+    read_by_alloy = set(re.findall(r'= "(\w+)"', re.search(r"expressions = \{(.*?)\}", alloy, re.S)[1]))
+    assert "trace_id" in read_by_alloy
+    for service in ("gateway", "orders"):
+        lines = wait_until(lambda: [line for line in shop.lab.log_lines(service) if line.get("trace_id") == trace],
+                           what=f"a line of {service}")
+        assert read_by_alloy <= set(lines[0])
+
+
+@shows("L-12")
+def the_lab_logs_all_levels_and_production_less(shop):
+    services = shop.read("compose.yaml")["services"]
+    assert {services[name]["environment"]["ORRERY_LOG_LEVEL"] for name in (*SERVICES, "gateway")} == {"debug"}
+    assert "stage.replace" in guide("Personal data in logs") and "client.address" in guide("Personal data in logs")
+    file = shop.folder / "loud.lua"
+    file.write_text("""
+local app, log = require "app", require "log"
+local s = app.service "loud"
+s:get("/say", function()
+  for _, level in ipairs { "debug", "info", "warn", "error" } do log[level]("as " .. level) end
+  return 200
+end)
+return s
+""")
+    with serving(Host(file, ORRERY_ROOT=str(CHECKOUT), ORRERY_LOG_LEVEL="debug")) as host:
+        assert host.get("/say").status_code == 200
+        wait_until(lambda: {"as debug", "as info", "as warn", "as error"} <= {
+            line["message"] for line in host.lines()}, what="four lines")
 
 
 # --- the table ------------------------------------------------------------------------------

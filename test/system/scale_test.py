@@ -259,6 +259,19 @@ def test_who_asks_a_service_is_told_of_all_its_instances(three):
     assert all(asked(name) >= before[name] + 6 for name in before)
 
 
+def test_who_is_one_and_told_anew_is_restarted_while_others_are_there(one):
+    """orders is told of the second inventory, and of its end: it restarts when orders-2 has come, or before it
+    goes."""
+    before = one.pids()
+    with Customers(one) as customers:
+        one.scale(orders=2, inventory=2)
+        between = one.pids()
+        one.scale(orders=1, inventory=1)
+    assert customers.failures() == []
+    assert len({before["orders"], between["orders"], one.pids()["orders"]}) == 3
+    assert one.addresses("orders") == {address(one, "orders"): True}
+
+
 # --- what is refused ---------------------------------------------------------------------------
 
 

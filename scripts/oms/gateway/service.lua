@@ -25,7 +25,8 @@ local orders = edge:upstream("orders", { balance = "least_busy" })
 local inventory = edge:upstream "inventory"
 local payments = edge:upstream "payments"
 local users = edge:upstream "users"
-local notifications = edge:upstream "notifications"
+-- An open socket holds a connection: as many as a worker has clients.
+local notifications = edge:upstream("notifications", { connections_max = 4096 })
 
 -- Of each client, by its address, in all gateways together.
 local all = edge:limit("all", {

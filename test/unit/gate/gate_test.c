@@ -72,6 +72,9 @@ static void on_time(void *context)
 	} else if (slice_ends_with(running->path, SLICE("/fault"))) {
 		fault_set(&why, FAULT_denied, "who are you");
 		result = (struct gate_before_result){ .status = 401, .why = &why };
+	} else if (slice_ends_with(running->path, SLICE("/full"))) {
+		fault_set_status(&why, FAULT_limit, 503, "there is no room");
+		result = (struct gate_before_result){ .status = 503, .why = &why };
 	} else {
 		result.headers = set;
 		result.header_count = 3;
@@ -232,6 +235,8 @@ static void before_answers_in_place_of_the_upstream(void **state)
 		    "x-request-id: ", "x-frame-options: DENY", "\r\n\r\nmine");
 	assert_says(ask("GET", "/b/fault", ""), "HTTP/1.1 401 ", "\"kind\":\"denied\"",
 		    "who are you");
+	assert_says(ask("GET", "/b/full", ""), "HTTP/1.1 503 ", "retry-after: 1\r\n",
+		    "content-type: application/problem+json", "there is no room");
 	assert_int_equal(rig.upstreams[0]->requests, 0);
 	assert_true(rig_rests(&rig));
 }

@@ -132,7 +132,6 @@ static void an_empty_list_has_nobody(void **state)
 		struct address_set *set = address_set_create(slice_text(lists[i]), &why);
 
 		assert_non_null(set);
-		assert_true(address_set_empty(set));
 		address_set_destroy(set);
 		assert_false(has(lists[i], "127.0.0.1"));
 		assert_false(has(lists[i], "::"));

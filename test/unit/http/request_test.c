@@ -194,13 +194,16 @@ static void a_client_that_leaves_is_noticed_before_the_answer(void **state)
 	struct service service;
 
 	service_open(&service, NULL);
-	for (int reset = 0; reset < 2; reset++) {
+	for (int i = 0; i < 4; i++) {
+		bool reset = i % 2, pipelines = i / 2;
 		int fd = client_connect(&service.site);
 
 		service.gone = 0;
 		assert_true(client_send(fd, "POST /hold HTTP/1.1\r\nHost: a\r\n"
 					    "Content-Length: 3\r\n\r\nabc"));
 		assert_true(site_reaches(&service.site, 1, 1));
+		if (pipelines) /* its end is behind what nobody reads yet */
+			assert_true(client_send(fd, "GET /next HTTP/1.1\r\n"));
 		if (reset)
 			set_reset_on_close(fd);
 		close(fd);
