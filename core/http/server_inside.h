@@ -16,9 +16,9 @@
  * h2o stops reading an HTTP/1 connection while its request is served, and so would not
  * notice that the client leaves. The request therefore watches the socket itself, without
  * reading from it (h2o's buffer holds the request and must not move). That also saves h2o
- * from taking the socket out of epoll and back. Bytes, of the next pipelined request or of
- * TLS' own goodbye, hide the end of the stream behind them, which is then looked for by a
- * timer.
+ * from taking the socket out of epoll and back. Bytes, of the next pipelined request or
+ * of TLS' own goodbye, hide the end of the stream behind them, which is then looked for
+ * by a timer.
  *
  * Requests of HTTP/2 are handed over by a deferred call, when h2o has read what there
  * was: a client that opens streams only to reset them at once (CVE-2023-44487) has reset
