@@ -48,12 +48,12 @@
  *
  * Limits tell clients by address, those of IPv6 by their network (/64).
  *
- * Records: the server's (request_record.h) with the route's prefix as endpoint;
- * upstream, attempts, server.address, client.address and request_id on the log line,
- * the first two on the span, which ends with the handshake where a tunnel follows; a
- * CLIENT span and http_client_request_duration_seconds per attempt, until it is all
- * read; gateway_retries_total{upstream,outcome} (made, refused); gateway_tunnels
- * (open ones).
+ * Records: the server's (request_record.h) with the route's prefix as endpoint; upstream,
+ * attempts, server.address, client.address and request_id on the log line,
+ * orrery.upstream and orrery.attempts on the span, which ends with the handshake where a
+ * tunnel follows; a CLIENT span and http_client_request_duration_seconds per attempt,
+ * until it is all read; gateway_retries_total{upstream,outcome} (made, refused);
+ * gateway_tunnels (open ones).
  */
 #ifndef GATE_GATE_H
 #define GATE_GATE_H

@@ -83,8 +83,9 @@ static void record(struct passage *passage, int status, const struct fault *why)
 		attr_text(SLICE("request_id"), slice_of(passage->id, passage->id_size));
 	end.more_count = count;
 	if (span_recording(span)) {
-		span_attr(span, more[0]);
-		span_attr(span, more[1]);
+		span_attr(span, attr_text(SLICE("orrery.upstream"), upstream));
+		span_attr(span,
+			  attr_integer(SLICE("orrery.attempts"), passage->attempts));
 	}
 	request_record_end(&passage->record, passage->gate->observer, &end);
 }

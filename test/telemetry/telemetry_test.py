@@ -42,16 +42,18 @@ INSIDE = {
 }
 
 # Attributes that are our own; all others come from the semantic conventions.
-OWN_ATTRIBUTES = {"currency", "order.id", "orrery.generation", "orrery.job.run", "stock.batch.size", "template"}
+OWN_ATTRIBUTES = {"currency", "order.id", "orrery.attempts", "orrery.generation", "orrery.job.run", "orrery.upstream",
+                  "stock.batch.size", "template"}
 CONVENTIONS = re.compile(r"(client|code|db|error|http|messaging|network|server|url|user_agent)\.[a-z_.]+")
 
 LOG_FIELDS = {"timestamp", "level", "service", "message", "trace_id", "span_id", "trace_flags", "generation"}
 REQUEST_FIELDS = {"method", "route", "path", "status", "duration_s"}
 OTHER_FIELDS = {
-    "admin_port", "amount", "code.file.path", "code.line.number", "count", "currency", "dead_lettered", "duration_s",
-    "error", "exception.stacktrace", "excerpt", "host", "job", "kind", "lesson_field", "message_id", "order_id",
-    "orders", "outcome", "payment_id", "port", "queue", "reason", "refund_id", "routes", "routing_key", "series",
-    "serving_generation", "signal", "sku", "total", "user_id", "version", "workers",
+    "admin_port", "amount", "attempts", "client.address", "code.file.path", "code.line.number", "count", "currency",
+    "dead_lettered", "detail", "duration_s", "error", "exception.stacktrace", "excerpt", "host", "job", "kind",
+    "lesson_field", "message_id", "order_id", "orders", "outcome", "payment_id", "port", "queue", "reason",
+    "refund_id", "request_id", "routes", "routing_key", "series", "server.address", "serving_generation", "signal",
+    "sku", "total", "upstream", "user_id", "version", "workers",
 }
 
 
