@@ -16,6 +16,8 @@
 #ifndef STORE_AMQP_BROKER_H
 #define STORE_AMQP_BROKER_H
 
+#include "free_port.h"
+
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -68,18 +70,6 @@ static int broker_socket(int port)
 		return fd;
 	close(fd);
 	return -1;
-}
-
-static int broker_free_port(void)
-{
-	struct sockaddr_in address;
-	socklen_t size = sizeof address;
-	int fd = broker_socket(0);
-
-	if (fd < 0 || getsockname(fd, (struct sockaddr *)&address, &size) < 0)
-		broker_die("no free port");
-	close(fd);
-	return ntohs(address.sin_port);
 }
 
 static void broker_set(const char *name, const char *format, const char *text, int number)
@@ -180,9 +170,9 @@ static void amqp_broker_create(struct amqp_broker *broker)
 	strcpy(broker->folder, "/tmp/orrery-mq-XXXXXX");
 	if (!mkdtemp(broker->folder))
 		broker_die("mkdtemp");
-	broker->port = broker_free_port();
-	broker->node_port = broker_free_port();
-	broker->mapper_port = broker_free_port();
+	broker->port = free_port();
+	broker->node_port = free_port();
+	broker->mapper_port = free_port();
 	snprintf(broker->url, sizeof broker->url, "amqp://guest:guest@127.0.0.1:%d/%%2F",
 		 broker->port);
 	snprintf(path, sizeof path, "%s/rabbitmq.conf", broker->folder);

@@ -233,7 +233,7 @@ static void a_subscription_may_end_before_the_connection_is_up(void **state)
 	assert_int_equal(never->count, 0);
 	lab_destroy(&lab);
 
-	snprintf(url, sizeof url, "amqp://a:b@127.0.0.1:%d/x", broker_free_port());
+	snprintf(url, sizeof url, "amqp://a:b@127.0.0.1:%d/x", free_port());
 	lab_create_at(&lab, url, 10);
 	subscription = consume(&lab, never, "early", "early", 4);
 	until(&lab, 10, !amqp_healthy(lab.amqp, NULL));

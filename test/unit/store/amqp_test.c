@@ -241,7 +241,7 @@ static void a_broker_that_is_not_there_is_told_promptly(void **state)
 	struct lab lab;
 	char url[64];
 
-	snprintf(url, sizeof url, "amqp://a:b@127.0.0.1:%d/x", broker_free_port());
+	snprintf(url, sizeof url, "amqp://a:b@127.0.0.1:%d/x", free_port());
 	lab_create_at(&lab, url, 100);
 	start = clock_mono();
 	for (unsigned i = 0; i < 10; i++)

@@ -102,7 +102,7 @@ static void nobody_listening_is_unavailable_at_once(void **state)
 	struct mono begin = clock_mono();
 
 	snprintf(url, sizeof(url), "postgresql://nobody@127.0.0.1:%d/x",
-		 pg_server_free_port());
+		 free_port());
 	open_pool(url, 2);
 	answer = now("select 1");
 	assert_kind(&answer, FAULT_unavailable);
@@ -116,7 +116,7 @@ static void a_server_that_never_answers_is_given_up(void **state)
 {
 	struct sockaddr_in address = { .sin_family = AF_INET };
 	struct pg_pool_config config;
-	int fd = socket(AF_INET, SOCK_STREAM, 0), port = pg_server_free_port();
+	int fd = socket(AF_INET, SOCK_STREAM, 0), port = free_port();
 	char url[64];
 	struct answer answer;
 	struct fault why;

@@ -16,6 +16,8 @@
 #ifndef STORE_PG_SERVER_H
 #define STORE_PG_SERVER_H
 
+#include "free_port.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -77,21 +79,6 @@ PG_SERVER const char *pg_server_programs(void)
 PG_SERVER bool pg_server_found(void)
 {
 	return pg_server_programs() && (geteuid() != 0 || getpwnam("postgres"));
-}
-
-/* A port nobody listens on now. */
-PG_SERVER int pg_server_free_port(void)
-{
-	struct sockaddr_in address = { .sin_family = AF_INET };
-	socklen_t size = sizeof(address);
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	if (fd < 0 || bind(fd, (struct sockaddr *)&address, size) < 0 ||
-	    getsockname(fd, (struct sockaddr *)&address, &size) < 0)
-		pg_server_die("no free port");
-	close(fd);
-	return ntohs(address.sin_port);
 }
 
 /* Runs a program as an account that PostgreSQL accepts, its output in folder/log. */
@@ -192,7 +179,7 @@ PG_SERVER void pg_server_create(struct pg_server *server)
 	snprintf(program, sizeof(program), "%s/initdb", pg_server_programs());
 	snprintf(data, sizeof(data), "%s/data", server->folder);
 	pg_server_spawn_wait(server, arguments);
-	server->port = pg_server_free_port();
+	server->port = free_port();
 	snprintf(server->url, sizeof(server->url),
 		 "postgresql://postgres@127.0.0.1:%d/postgres", server->port);
 	snprintf(server->socket_url, sizeof(server->socket_url),

@@ -36,7 +36,7 @@ PG_SERVER void redis_server_start(struct redis_server *server, const char *passw
 	char port[16];
 
 	if (server->port == 0)
-		server->port = pg_server_free_port();
+		server->port = free_port();
 	snprintf(port, sizeof(port), "%d", server->port);
 	snprintf(server->url, sizeof(server->url), "redis://%s%s%s127.0.0.1:%d/%d",
 		 password ? ":" : "", password ? password : "", password ? "@" : "",
