@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* free_port.h -- a port of 127.0.0.1 for a server that a test stops and starts again.
  *
- * It lies below those that the kernel gives away by itself (ip_local_port_range): while the
- * server is away, neither the client of another test nor its server can come to stand
+ * It lies below those that the kernel gives away by itself (ip_local_port_range): while
+ * the server is away, neither the client of another test nor its server can come to stand
  * there. */
 #ifndef STORE_FREE_PORT_H
 #define STORE_FREE_PORT_H
