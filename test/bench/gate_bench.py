@@ -4,7 +4,6 @@
 All contenders live at once before the same bare libh2o upstream: the proxy on one core, upstream
 and wrk on the other; rounds alternate over them and the medians are compared (http_bench.py).
 """
-import argparse
 import contextlib
 import pathlib
 import shutil
@@ -12,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 
-from http_bench import BENCH, CHECKOUT, Contender, build_bare, free_port, nginx_folder, private_dirty_kb
+from http_bench import CHECKOUT, Contender, arguments, build_bare, free_port, nginx_folder, private_dirty_kb
 
 HAPROXY = ["haproxy", "liblua5.3-0", "libopentracing-c-wrapper0", "libopentracing1"]
 POLICY = """
@@ -102,13 +101,7 @@ def orrery(name, binary, folder, upstream, log, options="", **env):
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("binary", type=pathlib.Path)
-    parser.add_argument("work", type=pathlib.Path)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=int, default=3)
-    words = parser.parse_args()
-    words.work.mkdir(parents=True, exist_ok=True)
+    words = arguments()
     bare = build_bare(words.work)
     with contextlib.ExitStack() as stack, tempfile.TemporaryFile() as log, open("/dev/null", "w") as null:
         def begin(contender):

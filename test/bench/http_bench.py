@@ -131,7 +131,8 @@ def build_bare(work):
     return binary
 
 
-def main():
+def arguments():
+    """What both benches are told; the folder they work in is there."""
     parser = argparse.ArgumentParser()
     parser.add_argument("binary", type=pathlib.Path)
     parser.add_argument("work", type=pathlib.Path)
@@ -139,6 +140,11 @@ def main():
     parser.add_argument("--seconds", type=int, default=3)
     words = parser.parse_args()
     words.work.mkdir(parents=True, exist_ok=True)
+    return words
+
+
+def main():
+    words = arguments()
     bare = build_bare(words.work)
     with contextlib.ExitStack() as stack, tempfile.TemporaryFile() as log, open("/dev/null", "w") as null:
         def begin(contender):
